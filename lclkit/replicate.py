@@ -1,0 +1,33 @@
+"""Run notebooks headlessly with papermill."""
+
+import sys
+from pathlib import Path
+
+from lclkit import data
+
+
+def run_notebook(notebook: str | Path, folder: str | Path, parameters: dict) -> tuple[Path, Path]:
+    """Execute a notebook with parameters; returns the executed notebook and its HTML, both in `folder`.
+
+    Both appear whole or not at all; if a cell fails, the notebook up to there is kept as `*.failed.ipynb`.
+    Raises ValueError for a parameter that the notebook does not have (papermill would only warn).
+    """
+    import papermill
+    from nbconvert import HTMLExporter
+
+    notebook, folder = Path(notebook), Path(folder)
+    known = papermill.inspect_notebook(str(notebook))
+    if unknown := sorted(set(parameters) - set(known)):
+        raise ValueError(f"{notebook.name} has no parameter {unknown[0]!r}; it has {', '.join(known)}")
+    executed, failed = folder / notebook.name, folder / f"{notebook.stem}.failed.ipynb"
+    with data.whole(executed) as partial:
+        try:
+            papermill.execute_notebook(str(notebook), str(partial), parameters, kernel_name="python3",
+                                       stdout_file=sys.stdout, extra_arguments=["--log-level=ERROR"])
+        except papermill.PapermillExecutionError:
+            partial.replace(failed)
+            raise
+    failed.unlink(missing_ok=True)
+    with data.whole(executed.with_suffix(".html")) as partial:
+        partial.write_text(HTMLExporter().from_filename(str(executed))[0], encoding="utf-8")
+    return executed, executed.with_suffix(".html")
