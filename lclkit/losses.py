@@ -90,8 +90,7 @@ def _contrast(features, positives, temperature, reduction, log_weights=None, lab
         loss = others.logsumexp(1) - numerator.where(positives, 0).sum(1) / count.clamp(min=1)
         if form == "released":
             loss = loss * log_w.gather(1, labels[:, None]).squeeze(1).exp()     # w_{i,y_i} outside the log
-
-        loss = loss.where(count > 0, 0).sum()
+        loss = loss.where(count > 0, 0).sum()                                   # without lone anchors
         return loss if reduction == "sum" else loss / (count > 0).sum().clamp(min=1)
 
 
@@ -113,11 +112,12 @@ def _check(features, integers, temperature, reduction, validate, *, name="labels
         below = log_weights.shape[1]
     if not validate or torch.compiler.is_compiling():
         return
-
     lowest, highest = int(integers.min()), int(integers.max())
     expected = f"{name}: expected integers from 0" + ("" if below is None else f" to {below - 1}")
     _need(lowest >= 0, expected, lowest)
     _need(below is None or highest < below, expected, highest)
+    _need(name == "labels" or not (integers == torch.arange(n, device=integers.device)).any(),
+          "view_of: expected another row as the view of each row", "a row as its own")
     half = (torch.float16, torch.bfloat16)
     norms = features.detach().float().norm(dim=1)
     wrong = ~((norms - 1).abs() <= (1e-2 if features.dtype in half else 1e-3))      # true for NaN too

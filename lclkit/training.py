@@ -102,11 +102,10 @@ def train(dataset: data.Dataset, config: Config, out: str | Path = "runs") -> Re
     if folder.is_dir():
         print(f"{config.loss} seed {config.seed}: finished earlier, read from {folder}")
         return Result.load(folder)
-
     networks, history, best_epoch, speed = _fit(dataset, config, items, device)
     frames, scores = [], {}
     for split in ("valid", "test"):
-        labels = getattr(dataset, split).label
+        labels = getattr(dataset, split).label.to_numpy()
         p = {name: _probabilities(networks[name], items[split], device, config.precision) for name in networks}
         frame = pd.DataFrame({"split": split, "label": labels, "predicted": p["phi"].argmax(1)})
         frames.append(pd.concat([frame, *(pd.DataFrame(p[n]).add_prefix(f"{COLUMNS[n]}_") for n in p)], axis=1))
@@ -138,7 +137,6 @@ def _fit(dataset, config, items, device):
     optimiser, schedule = _optimiser(networks, config, steps * config.epochs)
     scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "fp16")
     history, best, seconds, title = [], None, 0.0, f"{config.loss} seed {config.seed}"
-
     with _progress(steps * config.epochs, title) as bar:
         for epoch in range(1, config.epochs + 1):
             start, sums = time.perf_counter(), {}
@@ -168,37 +166,31 @@ def _fit(dataset, config, items, device):
             if best is None or scores["valid_phi"] > best[0]:
                 state = {name: value.detach().clone() for name, value in networks.state_dict().items()}
                 best = scores["valid_phi"], epoch, state
-
     networks.load_state_dict(best[2])
     return networks, history, best[1], len(labels) * config.epochs / seconds
 
 
-def _step(networks: nn.ModuleDict, batch: dict[str, Tensor], labels: Tensor, config: Config,
-          first: bool) -> dict[str, Tensor]:
+def _step(networks, batch: dict[str, Tensor], labels: Tensor, config: Config, first: bool) -> dict[str, Tensor]:
     """The loss terms of one batch of 2K rows: K texts, then their K views (Figure 1, Eq. 6)."""
     with _autocast(labels.device, config.precision):
         features, logits = networks["phi"](batch)
-        ce_encoder = cross_entropy(logits.float(), labels)                                      # L_e
+        terms = {"ce_encoder": cross_entropy(logits.float(), labels)}                               # L_e
         if config.loss == "ce":
-            return {"loss": ce_encoder}
+            return {"loss": terms["ce_encoder"], **terms}
         if config.loss == "scl":
-            ce_weighting, contrastive = 0.0, losses.scl_loss(features, labels, config.temperature, validate=first)
+            terms["contrastive"] = losses.scl_loss(features, labels, config.temperature, validate=first)
         else:
-            weighting_logits = networks["psi"](batch).float()
-            ce_weighting = cross_entropy(weighting_logits, labels)                              # L_w
-            contrastive = losses.lcl_loss(features, labels, weighting_logits.log_softmax(1),    # L_LCL
-                                          config.temperature, config.form, validate=first)
-        joint = losses.joint_loss(ce_encoder, ce_weighting, contrastive, config.alpha)          # L_f
-        terms = {"loss": joint, "ce_encoder": ce_encoder, "contrastive": contrastive}
-        return terms if config.loss == "scl" else {**terms, "ce_weighting": ce_weighting}
+            logits = networks["psi"](batch).float()
+            terms["ce_weighting"] = cross_entropy(logits, labels)                                   # L_w
+            terms["contrastive"] = losses.lcl_loss(features, labels, logits.log_softmax(1), config.temperature,
+                                                   config.form, validate=first)                     # L_LCL
+        joint = losses.joint_loss(terms["ce_encoder"], terms.get("ce_weighting", 0), terms["contrastive"], config.alpha)
+        return {"loss": joint, **terms}                                                             # L_f
 
 
 def _batches(lengths: Tensor, config: Config, shuffle: torch.Generator) -> list[Tensor]:
-    """The row numbers of every batch of an epoch.
-
-    "random" is the plain shuffle. "length" sorts each run of 20 shuffled batches by length before it is cut,
-    then shuffles the batches: less padding, but texts meet others of their length more often.
-    """
+    """Row numbers, batch by batch. "random" is a plain shuffle. "length" sorts every 20 shuffled batches by length
+    before it cuts them, then shuffles the batches: less padding, but texts meet others of their length more often."""
     rows = torch.randperm(len(lengths), generator=shuffle)
     if config.order == "random":
         return list(rows.split(config.batch_size))
@@ -241,10 +233,8 @@ _prepared: dict[tuple, tuple] = {}      # of the last data set and encoder: the 
 
 
 def _prepare(dataset, config, device) -> tuple[dict[str, list[Tensor]], str]:
-    """What the networks read, for `train`, its `views`, `valid` and `test`, and the hash of the pretrained weights.
-
-    One tensor a text: token ids ``(tokens,)`` or, with `trainable_layers`, the frozen layers' output ``(tokens, d)``.
-    """
+    """What the networks read for `train`, its `views`, `valid` and `test`, one tensor a text: token ids ``(tokens,)``,
+    or the frozen layers' output ``(tokens, d)``; and the hash of the pretrained weights."""
     key = (dataset.hash, config.encoder, config.trainable_layers, config.precision, device)
     if key not in _prepared:
         tokenizer = models.load_tokenizer(config.encoder)
@@ -311,10 +301,10 @@ def describe(device: torch.device) -> str:
 
 def _progress(total: int, title: str) -> tqdm:
     """A bar with loss and time left: in a notebook one line that is updated, with no widget behind it."""
-    if "ipykernel" not in sys.modules:
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    if not hasattr(shell, "kernel"):
         return tqdm(total=total, desc=title, dynamic_ncols=True)
     from IPython.display import display
-
     handle = display({"text/plain": title}, raw=True, display_id=True)
 
     class Line(io.StringIO):
