@@ -223,9 +223,10 @@ def _bf16_is_faster() -> bool:
     """A short timed product: a CPU without native bf16 is about ten times slower in it than in fp32."""
     a, b = torch.ones(512, 384), torch.ones(384, 1536)
     products = [partial(torch.mm, a, b), partial(torch.mm, a.bfloat16(), b.bfloat16())]
-    # by turns, and the best of many, so that a busy machine does not change the answer
-    times = [[timeit.timeit(product, number=1) for product in products] for _ in range(30)]
-    fp32, bf16 = map(min, zip(*times, strict=True))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)                        # and its own time: a busy machine must not change the answer
+    fp32, bf16 = (min(timeit.repeat(product, timer=time.thread_time, number=2, repeat=8)) for product in products)
+    torch.set_num_threads(threads)
     return bf16 < 0.8 * fp32
 
 
