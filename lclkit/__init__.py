@@ -2,4 +2,5 @@
 
 Import the room you need, as in ``from lclkit import data, losses``. The package alone loads no torch.
 """
+
 __version__ = "0.1.0"

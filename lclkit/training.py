@@ -224,7 +224,7 @@ def _bf16_is_faster() -> bool:
     a, b = torch.ones(512, 384), torch.ones(384, 1536)
     products = [partial(torch.mm, a, b), partial(torch.mm, a.bfloat16(), b.bfloat16())]
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)                        # and its own time: a busy machine must not change the answer
+    torch.set_num_threads(1)        # and the thread's own time: a busy machine must not change the answer
     fp32, bf16 = (min(timeit.repeat(product, timer=time.thread_time, number=2, repeat=8)) for product in products)
     torch.set_num_threads(threads)
     return bf16 < 0.8 * fp32
@@ -301,7 +301,7 @@ def describe(device: torch.device) -> str:
 
 
 def _progress(total: int, title: str) -> tqdm:
-    """A bar with loss and time left: in a notebook one line that is updated, with no widget behind it."""
+    """A bar with loss and time left; in a notebook it is one line that is updated, with no widget behind it."""
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
     if not hasattr(shell, "kernel"):
         return tqdm(total=total, desc=title, dynamic_ncols=True)
