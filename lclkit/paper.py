@@ -16,8 +16,7 @@ def settings(dataset: str) -> dict[str, float]:
             "temperature": 0.1 if dataset == "sst5" else 0.3}
 
 
-# Class subsets of EmpatheticDialogues, section 5.3.
-SUBSETS = {
+SUBSETS = {     # of the classes of EmpatheticDialogues, section 5.3
     "16": ("afraid", "angry", "annoyed", "anxious", "confident", "disappointed", "disgusted", "excited", "grateful",
            "hopeful", "impressed", "lonely", "proud", "sad", "surprised", "terrified"),
     "8": ("afraid", "angry", "ashamed", "disgusted", "guilty", "proud", "sad", "surprised"),

@@ -35,13 +35,12 @@ def save_figure(figure: Figure, name: str, numbers: pd.DataFrame, folder: str | 
 
     origin: what made the figure (notebook, parameters, runs); versions, git commit and time are added.
     """
-    made = {"figure": name, **origin, **data.provenance()}
     with data.whole(Path(folder, f"{name}.png")) as file:
         figure.savefig(file, format="png")
     with data.whole(Path(folder, f"{name}.csv")) as file:
         numbers.to_csv(file, index=False, float_format="%.6g")
     with data.whole(Path(folder, f"{name}.json")) as file:
-        file.write_text(json.dumps(made, indent=1, default=str) + "\n", encoding="utf-8")
+        file.write_text(json.dumps({"figure": name, **origin, **data.provenance()}, indent=1) + "\n", encoding="utf-8")
 
 
 def scores(runs: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:

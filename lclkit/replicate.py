@@ -1,6 +1,8 @@
 """Run notebooks headlessly with papermill."""
 
+import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 import papermill
@@ -22,14 +24,18 @@ def run_notebook(notebook: str | Path, folder: str | Path, parameters: dict) -> 
     if unknown := sorted(set(parameters) - set(known)):
         raise ValueError(f"{notebook.name} has no parameter {unknown[0]!r}; it has {', '.join(known)}")
     executed, failed = folder / notebook.name, folder / f"{notebook.stem}.failed.ipynb"
-    with data.whole(executed) as partial:
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as elsewhere:        # so that a killed run leaves nothing in `folder`
+        running = Path(elsewhere, notebook.name)
         try:
-            papermill.execute_notebook(str(notebook), str(partial), parameters, kernel_name="python3",
+            papermill.execute_notebook(str(notebook), str(running), parameters, kernel_name="python3",
                                        stdout_file=sys.stdout, extra_arguments=["--log-level=ERROR"])
         except papermill.PapermillExecutionError:
-            partial.replace(failed)
+            shutil.copy(running, failed)
             print(f"A cell failed. The notebook up to there: {failed}")
             raise
+        with data.whole(executed) as partial:
+            shutil.copy(running, partial)
     failed.unlink(missing_ok=True)
     with data.whole(executed.with_suffix(".html")) as partial:
         partial.write_text(HTMLExporter().from_filename(str(executed))[0], encoding="utf-8")

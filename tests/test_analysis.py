@@ -57,8 +57,8 @@ def test_entropy_is_of_each_row_and_ignores_the_order_of_classes():
 
 @pytest.mark.parametrize("p, k, message", [
     (rows([.5, .5]), 0, "k: expected 1"),
-    (rows([.5, .5]), 3, "found k = 3"),
-    (np.array([.5, .5]), 1, r"shape \(2,\)"),
+    (rows([.5, .5]), 3, "found 3"),
+    (np.array([.5, .5]), 1, r"\(N, C\) rows"),
     (rows([.5, .6]), 1, "sum to 1"),
     (rows([.5, .5], [1.5, -.5]), 1, "sum to 1"),
     (rows([.5, float("nan")]), 1, "sum to 1"),
