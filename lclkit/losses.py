@@ -2,7 +2,7 @@
 
 One idea carries both supervised losses: the label-aware contrastive loss (LCL) is the supervised contrastive loss
 (SCL) with ``log_weights[:, labels]``, that is log w_{i,y_k}, added to the similarity logits. `_contrast` shows it in
-one screen. All is done in log space, so that no weight can underflow, and in float32 or better, also under autocast.
+one screen. All is done in log space, so that an underflow does no harm, and in float32 or better, also under autocast.
 """
 
 import torch
@@ -85,9 +85,9 @@ def _contrast(features, positives, temperature, reduction, log_weights=None, lab
             log_w = log_weights.to(h.dtype)
             weighted = similarity + log_w[:, labels]                            # + log w_{i,y_k}
 
-        others = weighted.masked_fill(itself, torch.finfo(h.dtype).min)         # k in I without i
-        numerator = similarity if form == "released" else weighted
-        loss = others.logsumexp(1) - numerator.where(positives, 0).sum(1) / count.clamp(min=1)
+        log_denominator = weighted.masked_fill(itself, torch.finfo(h.dtype).min).logsumexp(1)   # k in I without i
+        log_numerator = similarity if form == "released" else weighted
+        loss = log_denominator - log_numerator.where(positives, 0).sum(1) / count.clamp(min=1)
         if form == "released":
             loss = loss * log_w.gather(1, labels[:, None]).squeeze(1).exp()     # w_{i,y_i} outside the log
         loss = loss.where(count > 0, 0).sum()                                   # without lone anchors

@@ -1,7 +1,4 @@
-"""The figures that more than one notebook draws, and `save_figure`: a picture with its data and its origin beside it.
-
-Each function returns the figure and the numbers in it.
-"""
+"""The figures of more than one notebook, with the numbers in them; `save_figure` keeps picture, data and origin."""
 
 import json
 from pathlib import Path
@@ -10,6 +7,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from scipy.cluster import hierarchy
 from scipy.spatial.distance import squareform
@@ -75,7 +73,7 @@ def confusions(counts: dict[str, np.ndarray], classes: tuple[str, ...]) -> tuple
     names, size = [classes[i] for i in order], 2.4 + .2 * len(classes)
     figure, panels = plt.subplots(1, len(shares), figsize=(len(shares) * size, size), sharey=True, squeeze=False)
     for panel, (loss, share) in zip(panels[0], shares.items(), strict=True):
-        image = panel.imshow(share[np.ix_(order, order)], cmap="Greys", vmin=0, vmax=100)
+        image = panel.imshow(share[np.ix_(order, order)], cmap="Greys", norm=PowerNorm(.5, 0, 100))  # for small shares
         panel.set(title=loss.upper(), xlabel="predicted", xticks=range(len(names)), yticks=range(len(names)))
         panel.set_xticklabels(names, rotation=90)
         panel.set_yticklabels(names)

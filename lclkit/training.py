@@ -23,13 +23,14 @@ from lclkit import augment, data, losses, models, paper
 
 CHOICES = {"loss": ("ce", "scl", "lcl"), "pooling": models.POOLINGS, "form": losses.FORMS,
            "order": ("random", "length"), "precision": ("auto", "fp32", "bf16", "fp16")}
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")     # for equal numbers; read at the first product on CUDA
 COLUMNS = {"phi": "p", "psi": "w"}      # network -> prefix of its probabilities in predictions.csv
 RESULTS_VERSION = 1                     # raise it when the same settings would give other numbers
 
 
 @dataclass(frozen=True)
 class Config:
-    """Settings of one run; the defaults are the paper's (section 4.2, appendix B, and the authors' code).
+    """Settings of one run; defaults after the paper (section 4.2, appendix B), else the authors' code.
 
     Raises ValueError for a value that makes no sense.
     """
@@ -62,7 +63,8 @@ class Config:
 class Result:
     """One finished run, as its folder holds it.
 
-    summary: result.json (settings, scores of Phi and Psi in percent, history, versions, hashes, times).
+    summary: result.json (settings, scores of Phi and Psi in percent, history, versions, hashes, seconds without
+    the preparation that runs share).
     predictions: predictions.csv, a row for each text of valid and test: `split`, `label`, `predicted`, Phi's
     probabilities `p_0` ... `p_{C-1}` and, for lcl, Psi's: `w_0` ... `w_{C-1}`.
     """
@@ -94,7 +96,8 @@ def train(dataset: data.Dataset, config: Config, out: str | Path = "runs") -> Re
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     config = replace(config, precision=choose_precision(device, config.precision))
-    (items, encoder_hash), start = _prepare(dataset, config, device), time.perf_counter()
+    items, encoder_hash = _prepare(dataset, config, device)
+    start = time.perf_counter()
     identity = {"config": asdict(config), "dataset": dataset.name, "data_hash": dataset.hash,
                 "encoder_hash": encoder_hash, "device_type": device.type, "results_version": RESULTS_VERSION}
     key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
@@ -123,13 +126,11 @@ def train(dataset: data.Dataset, config: Config, out: str | Path = "runs") -> Re
 
 def _fit(dataset, config, items, device):
     """The training loop: the networks of the best epoch, the history, that epoch, and texts a second."""
-    if device.type == "cuda":
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.use_deterministic_algorithms(device.type == "cuda", warn_only=True)
     torch.manual_seed(config.seed)
     phi, psi, _ = models.build(config.encoder, len(dataset.classes), config.pooling, config.trainable_layers,
                                weighting=config.loss == "lcl")
-    networks = nn.ModuleDict({"phi": phi} | ({"psi": psi} if psi else {})).to(device)
+    networks = nn.ModuleDict({"phi": phi} | ({"psi": psi} if psi else {})).to(device, torch.float32)
     labels = torch.as_tensor(dataset.train.label.to_numpy())
     lengths = torch.tensor([max(map(len, pair)) for pair in zip(items["train"], items["views"], strict=True)])
     shuffle = torch.Generator().manual_seed(config.seed)
@@ -139,12 +140,12 @@ def _fit(dataset, config, items, device):
     history, best, seconds, title = [], None, 0.0, f"{config.loss} seed {config.seed}"
     with _progress(steps * config.epochs, title) as bar:
         for epoch in range(1, config.epochs + 1):
-            start, sums = time.perf_counter(), {}
+            start, means = time.perf_counter(), {}
             networks.train()
             for step, rows in enumerate(_batches(lengths, config, shuffle), start=1):
                 batch = _batch([items[some][i] for some in ("train", "views") for i in rows], device)
-                terms = _step(networks, batch, labels[rows].repeat(2).to(device), config, first=epoch == step == 1)
-                values = {name: term.item() for name, term in terms.items()}
+                terms = _step(networks, batch, labels[rows].repeat(2).to(device), config, first=(epoch, step) == (1, 1))
+                values = dict(zip(terms, torch.stack([*terms.values()]).tolist(), strict=True))
                 if not math.isfinite(values["loss"]):
                     raise FloatingPointError(f"{title}: the loss is {values['loss']} in epoch {epoch}, step {step}; "
                                              f"lower the learning rate (now {config.lr:g})")
@@ -156,13 +157,13 @@ def _fit(dataset, config, items, device):
                 scaler.update()
                 schedule.step()
                 optimiser.zero_grad(set_to_none=True)
-                sums = {name: sums.get(name, 0) + value / steps for name, value in values.items()}
+                means = {name: means.get(name, 0) + value / steps for name, value in values.items()}
                 bar.set_postfix(loss=f"{values['loss']:.3f}", refresh=False)
                 bar.update()
             seconds += time.perf_counter() - start
             scores = {f"valid_{name}": _accuracy(_probabilities(network, items["valid"], device, config.precision),
                                                  dataset.valid.label) for name, network in networks.items()}
-            history.append({"epoch": epoch, **sums, **scores})
+            history.append({"epoch": epoch, **means, **scores})
             if best is None or scores["valid_phi"] > best[0]:
                 state = {name: value.detach().clone() for name, value in networks.state_dict().items()}
                 best = scores["valid_phi"], epoch, state
@@ -180,9 +181,9 @@ def _step(networks, batch: dict[str, Tensor], labels: Tensor, config: Config, fi
         if config.loss == "scl":
             terms["contrastive"] = losses.scl_loss(features, labels, config.temperature, validate=first)
         else:
-            logits = networks["psi"](batch).float()
-            terms["ce_weighting"] = cross_entropy(logits, labels)                                   # L_w
-            terms["contrastive"] = losses.lcl_loss(features, labels, logits.log_softmax(1), config.temperature,
+            psi_logits = networks["psi"](batch).float()
+            terms["ce_weighting"] = cross_entropy(psi_logits, labels)                               # L_w
+            terms["contrastive"] = losses.lcl_loss(features, labels, psi_logits.log_softmax(1), config.temperature,
                                                    config.form, validate=first)                     # L_LCL
         joint = losses.joint_loss(terms["ce_encoder"], terms.get("ce_weighting", 0), terms["contrastive"], config.alpha)
         return {"loss": joint, **terms}                                                             # L_f
@@ -248,7 +249,7 @@ def _prepare(dataset, config, device) -> tuple[dict[str, list[Tensor]], str]:
         items = {name: [torch.tensor(ids) for ids in tokenizer(some, truncation=True, max_length=512)["input_ids"]]
                  for name, some in texts.items()}
         if stem:
-            stem.to(device)
+            stem.to(device, torch.float32)
             items = {name: _in_batches(lambda batch: stem(**batch).last_hidden_state, some, device, config.precision)
                      for name, some in items.items()}
         _prepared.clear()

@@ -76,7 +76,8 @@ def test_doctor_outside_a_clone(tmp_path, monkeypatch, capsys):
 
 
 def test_doctor_says_where_it_looked_for_data(clone, own_cache, monkeypatch, capsys, tmp_path, made_ed):
-    monkeypatch.setattr(data, "wordnet", lambda: type("Reader", (), {"root": "made"}))
+    reader = type("Reader", (), {"root": "made", "get_version": lambda self: "3.0"})()
+    monkeypatch.setattr(data, "wordnet", lambda: reader)
     assert commands.doctor() == 0
     out = capsys.readouterr().out
     assert "empatheticdialogues: not here" in out and str(own_cache) in out and "LCLKIT_DATA" in out
