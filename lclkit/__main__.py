@@ -79,7 +79,8 @@ def demo() -> int:
           "Each finished run is kept, so a demo that was interrupted goes on where it stopped.", flush=True)
     parameters = {"profile": "demo", "out": str(out.parent)}
     notebook, page = run_notebook(NOTEBOOKS / "00_quickstart.ipynb", out, parameters)
-    for title, path in (("\nNotebook", notebook), ("as HTML", page), ("Figures", out / "figures"),
+    print()
+    for title, path in (("Notebook", notebook), ("as HTML", page), ("Figures", out / "figures"),
                         ("Results", out / "results")):
         _show(title, path)
     return 0
