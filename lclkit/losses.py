@@ -1,53 +1,69 @@
 """The losses of the paper: Eqs. 1-4 and 6.
 
-One idea carries both supervised losses: the label-aware contrastive loss (LCL) is the supervised contrastive loss
-(SCL) with ``log_weights[:, labels]``, that is log w_{i,y_k}, added to the similarity logits. `_contrast` shows it in
-one screen. All is done in log space, so that an underflow does no harm, and in float32 or better, also under autocast.
+One idea carries them: each is a cross-entropy whose classes are the other rows of the batch, spread evenly over the
+anchor's positives. The label-aware contrastive loss (LCL) is the supervised one (SCL) with ``log_weights[:, labels]``,
+that is log w_{i,y_k}, added to the similarity logits. `_anchors` shows it in one screen. All is done in log space, so
+that an underflow does no harm, and in float32 or better, also under autocast.
 """
 
+import numbers
+
 import torch
-from torch import Tensor
+from torch import Tensor, distributed
+from torch.autograd.function import once_differentiable
+from torch.distributed.nn.functional import all_gather, all_reduce
+from torch.nn.functional import cross_entropy
 
 FORMS = ("released", "printed")
 REDUCTIONS = ("mean", "sum")
+INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
+COMPARISONS = 2**21     # a block's logits with block_rows="auto": 8 MB in float32, about a processor's cache
 
 
 def self_loss(features: Tensor, view_of: Tensor, temperature: float = 0.3, *, reduction: str = "mean",
               validate: bool = True) -> Tensor:
-    """Self-supervised contrastive loss, Eq. 1: the only positive of row i is its other view, g(i).
+    """Self-supervised contrastive loss, Eq. 1 (SimCLR's): the only positive of row i is its other view, g(i).
 
     features: ``(N, d)`` unit-norm rows. view_of: ``(N,)`` integers, g(i). temperature: tau > 0.
     reduction: "mean" over rows, or "sum" as Eq. 1 is printed. Raises ValueError naming the argument at fault.
     """
     _check(features, view_of, temperature, reduction, validate, name="view_of", below=len(features))
-    positives = torch.zeros(len(features), len(features), dtype=torch.bool, device=features.device)
-    return _contrast(features, positives.scatter(1, view_of.long()[:, None], True), temperature, reduction)
+    rows = torch.arange(len(features), device=features.device)
+    return _contrast(features, view_of.long(), rows, temperature, reduction)
 
 
 def scl_loss(features: Tensor, labels: Tensor, temperature: float = 0.3, *, reduction: str = "mean",
-             validate: bool = True) -> Tensor:
+             gather: bool = False, block_rows: int | str = "auto", validate: bool = True) -> Tensor:
     """Supervised contrastive loss, Eq. 2 (Khosla et al. 2020): all other rows of the same class are positives.
 
     Arguments and errors as in `lcl_loss`, of which this is the case of equal weights: with w_{i,c} = 1/C the printed
     form of LCL equals SCL, and the released form equals (SCL - ln C) / C.
     """
-    _check(features, labels, temperature, reduction, validate)
-    return _contrast(features, labels[:, None] == labels, temperature, reduction)
+    _check(features, labels, temperature, reduction, validate, block_rows=block_rows)
+    labels = labels.long()
+    return _contrast(features, labels, labels, temperature, reduction, gather=gather, block_rows=block_rows,
+                     validate=validate)
 
 
 def lcl_loss(features: Tensor, labels: Tensor, log_weights: Tensor, temperature: float = 0.3, form: str = "released",
-             reduction: str = "mean", *, validate: bool = True) -> Tensor:
+             reduction: str = "mean", *, detach_weights: bool = False, gather: bool = False,
+             block_rows: int | str = "auto", validate: bool = True) -> Tensor:
     """Label-aware contrastive loss, Eqs. 3 and 4: every comparison of i and k is weighted by w_{i,y_k}.
 
     features: ``(N, d)`` unit-norm rows; N = 2K: K texts, then their K augmented views.
     labels: ``(N,)`` integers in ``[0, C)``.
-    log_weights: ``(N, C)`` log-probabilities of the weighting network, ``logits.log_softmax(1)``. Gradient flows into
-        them, as in the authors' code; pass ``log_weights.detach()`` to stop it.
+    log_weights: ``(N, C)`` log-probabilities of the weighting network, ``logits.log_softmax(1)`` (Eq. 5).
     temperature: tau > 0.
     form: "released" has the positive's weight outside the log, as the authors' code does and their results follow;
         "printed" has it inside, as Eq. 3 is printed.
     reduction: "mean" over the anchors that have a positive (the authors' code), or "sum" (Eq. 4). An anchor without
         a positive is left out; where none has one, the loss is zero and so is its gradient.
+    detach_weights: let no gradient flow into `log_weights`; it does in the authors' code.
+    gather: compare with the rows of all processes of torch.distributed, each of which has N rows. All processes get
+        the same loss, that of one process with all rows, and gradients that give the same after DDP's averaging.
+    block_rows: anchors that are worked on at a time; "auto" takes all at once while that is fast, blocks beyond.
+        Memory then grows with N instead of N^2, for a second forward product; values are the same. The memory that
+        an encoder needs for its N rows is another matter, and usually the larger one.
     validate: check values too (finite, unit norm, in range), which waits for the device. Shapes and dtypes are always
         checked; values never while torch.compile traces.
 
@@ -56,8 +72,10 @@ def lcl_loss(features: Tensor, labels: Tensor, log_weights: Tensor, temperature:
     """
     if form not in FORMS:
         raise ValueError(f"form: expected one of {FORMS}, found {form!r}")
-    _check(features, labels, temperature, reduction, validate, log_weights=log_weights)
-    return _contrast(features, labels[:, None] == labels, temperature, reduction, log_weights, labels.long(), form)
+    _check(features, labels, temperature, reduction, validate, log_weights=log_weights, block_rows=block_rows)
+    labels, log_weights = labels.long(), log_weights.detach() if detach_weights else log_weights
+    return _contrast(features, labels, labels, temperature, reduction, log_weights, form, gather, block_rows,
+                     validate)
 
 
 def joint_loss(ce_encoder: Tensor, ce_weighting: Tensor | float, contrastive: Tensor, alpha: float) -> Tensor:
@@ -71,40 +89,111 @@ def joint_loss(ce_encoder: Tensor, ce_weighting: Tensor | float, contrastive: Te
     return alpha * (ce_weighting + ce_encoder) + (1 - alpha) * contrastive
 
 
-def _contrast(features, positives, temperature, reduction, log_weights=None, labels=None, form="printed"):
-    """Eqs. 1-4 in one place. positives: ``(N, N)``, the set P of every anchor (a row); i itself is taken out here."""
+def _anchors(h, log_w, others, wanted, offered, first, temperature, form):
+    """Eqs. 1-4 in one place: the sum of the losses of some anchors, and how many of them have a positive.
+
+    h: ``(n, d)`` anchors, which are the rows `first` to `first + n` of others: ``(N, d)``. log_w: ``(n, C)`` or None.
+    wanted, offered: ``(n,)`` and ``(N,)``; k is a positive of i where offered_k = wanted_i and k is not i.
+    """
+    index = torch.arange(len(others), device=h.device)
+    itself = index[first:first + len(h), None] == index
+    positives = (wanted[:, None] == offered) & ~itself
+    count = positives.sum(1)                                                    # |P_i|
+    valid = count > 0
+
+    logits = h @ others.T / temperature                                         # h_i . h_k / tau
+    if log_w is not None:
+        logits = logits + log_w.index_select(1, offered)                        # + log w_{i,y_k}
+    logits = logits.masked_fill(itself, torch.finfo(h.dtype).min)               # k in I without i
+    targets = positives.to(h.dtype) / count.clamp(min=1)[:, None]               # 1 / |P_i| on every positive
+    loss = cross_entropy(logits, targets, reduction="none")
+    if form == "released":
+        own = log_w.gather(1, wanted[:, None]).squeeze(1)                       # log w_{i,y_i}: out of the log,
+        loss = own.exp() * (loss + own)                                         # and w_{i,y_i} before it
+    return loss.where(valid, 0).sum(), valid.sum()
+
+
+def _contrast(features, wanted, offered, temperature, reduction, log_weights=None, form="printed", gather=False,
+              block_rows="auto", validate=True):
+    """`_anchors` over all anchors: at once or in blocks, compared with the rows of this process or of all."""
     with torch.autocast(features.device.type, enabled=False):
-        h = features.to(torch.promote_types(features.dtype, torch.float32))     # at least float32
-        itself = torch.eye(len(h), dtype=torch.bool, device=h.device)
-        positives = positives & ~itself
-        count = positives.sum(1)                                                # |P_i|
-
-        similarity = h @ h.T / temperature                                      # h_i . h_k / tau
-        weighted = similarity
-        if log_weights is not None:
-            log_w = log_weights.to(h.dtype)
-            weighted = similarity + log_w[:, labels]                            # + log w_{i,y_k}
-
-        log_denominator = weighted.masked_fill(itself, torch.finfo(h.dtype).min).logsumexp(1)   # k in I without i
-        log_numerator = similarity if form == "released" else weighted
-        loss = log_denominator - log_numerator.where(positives, 0).sum(1) / count.clamp(min=1)
-        if form == "released":
-            loss = loss * log_w.gather(1, labels[:, None]).squeeze(1).exp()     # w_{i,y_i} outside the log
-        loss = loss.where(count > 0, 0).sum()                                   # without lone anchors
-        return loss if reduction == "sum" else loss / (count > 0).sum().clamp(min=1)
+        h = features.to(torch.promote_types(features.dtype, torch.float32))
+        log_w = None if log_weights is None else log_weights.to(h.dtype)
+        gather = gather and distributed.is_available() and distributed.is_initialized()
+        others, offered, first = _gather(h, offered, validate) if gather else (h, offered, 0)
+        if block_rows == "auto":
+            comparisons = len(h) * len(others)
+            block_rows = len(h) if comparisons <= 2 * COMPARISONS else max(1, COMPARISONS // len(others))
+        batch = (h, log_w, others, wanted, offered, first, temperature, form)
+        at_once = block_rows >= len(h) or torch.compiler.is_compiling()
+        total, count = _anchors(*batch) if at_once else _Blocks.apply(block_rows, *batch)
+        if gather:                      # the count too: a mean of the processes' means would be another loss
+            total = all_reduce(total)
+            distributed.all_reduce(count)
+        return total if reduction == "sum" else total / count.clamp(min=1)
 
 
-def _check(features, integers, temperature, reduction, validate, *, name="labels", below=None, log_weights=None):
+class _Blocks(torch.autograd.Function):
+    """`_anchors` of a few anchors at a time. The gradient is taken with the value, so that no block's logits stay."""
+
+    @staticmethod
+    def forward(ctx, block_rows, h, log_w, others, wanted, offered, first, temperature, form):
+        total, count = h.new_zeros(()), torch.zeros((), dtype=torch.long, device=h.device)
+        slopes = [torch.zeros_like(x) if needed else None
+                  for x, needed in zip((h, log_w, others), ctx.needs_input_grad[1:4], strict=True)]
+        for i in range(0, len(h), block_rows):
+            rows = slice(i, i + block_rows)
+            parts = [h[rows], None if log_w is None else log_w[rows], others]
+            parts = [x if slope is None else x.detach().requires_grad_()
+                     for x, slope in zip(parts, slopes, strict=True)]
+            with torch.enable_grad():
+                loss, valid = _anchors(*parts, wanted[rows], offered, first + i, temperature, form)
+            if loss.requires_grad:
+                loss.backward()
+            for x, slope, place in zip(parts, slopes, (rows, rows, slice(None)), strict=True):
+                if slope is not None:
+                    slope[place] += x.grad
+            total, count = total + loss.detach(), count + valid
+        ctx.save_for_backward(*slopes)
+        ctx.mark_non_differentiable(count)
+        return total, count
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, scale, _):
+        return None, *(None if slope is None else scale * slope for slope in ctx.saved_tensors), *[None] * 5
+
+
+def _gather(h, offered, validate):
+    """The rows of all processes with gradient, what they offer, and which of them is this process's first."""
+    def from_all(tensor):
+        found = [torch.empty_like(tensor) for _ in range(distributed.get_world_size())]
+        distributed.all_gather(found, tensor)
+        return torch.cat(found)
+
+    sizes = from_all(torch.tensor([len(h)], device=h.device)).tolist() if validate else []
+    if len(set(sizes)) > 1:
+        raise ValueError("features: expected as many rows in every process (leave out the last, smaller batch); "
+                         f"found {sizes}")
+    return torch.cat(all_gather(h)), from_all(offered), distributed.get_rank() * len(h)
+
+
+def _check(features, integers, temperature, reduction, validate, *, name="labels", below=None, log_weights=None,
+           block_rows="auto"):
     """ValueErrors for wrong input; `integers` are labels, or the views of Eq. 1, as `name` says."""
     n = len(features) if isinstance(features, Tensor) and features.ndim == 2 and features.is_floating_point() else 0
     _need(n > 0, "features: expected a floating (N, d) tensor with at least one row", features)
-    _need(isinstance(integers, Tensor) and integers.shape == (n,) and not integers.is_floating_point()
-          and integers.dtype != torch.bool, f"{name}: expected ({n},) integers, one for each row of features", integers)
-    _need(temperature > 0, "temperature: expected a number above 0", temperature)
+    _need(isinstance(integers, Tensor) and integers.shape == (n,) and integers.dtype in INTEGERS,
+          f"{name}: expected ({n},) integers, one for each row of features", integers)
+    _need(isinstance(temperature, numbers.Real) and temperature > 0, "temperature: expected a number above 0",
+          temperature)
     _need(reduction in REDUCTIONS, f"reduction: expected one of {REDUCTIONS}", reduction)
+    _need(block_rows == "auto" or isinstance(block_rows, int) and block_rows > 0,
+          'block_rows: expected "auto" or a number of rows above 0', block_rows)
     if log_weights is not None:
         _need(isinstance(log_weights, Tensor) and log_weights.ndim == 2 and len(log_weights) == n
-              and log_weights.is_floating_point(), f"log_weights: expected a floating ({n}, C) tensor", log_weights)
+              and log_weights.shape[1] > 0 and log_weights.is_floating_point(),
+              f"log_weights: expected a floating ({n}, C) tensor", log_weights)
         below = log_weights.shape[1]
     if not validate or torch.compiler.is_compiling():
         return
