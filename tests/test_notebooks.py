@@ -9,10 +9,19 @@ from pathlib import Path
 import nbformat
 import numpy as np
 import pytest
+import torch
 
 ROOT = Path(__file__).parents[1]
 PATHS = sorted(ROOT.glob("notebooks/*.ipynb"))
 SOLUTIONS = sorted(ROOT.glob("tests/solutions/*/*.py"))
+
+
+@pytest.fixture(autouse=True)
+def default_dtype():
+    """Notebook 03 changes it."""
+    before = torch.get_default_dtype()
+    yield
+    torch.set_default_dtype(before)
 
 
 def read(path):
@@ -86,13 +95,20 @@ def exercises():
             for tag in cell.metadata.get("tags", []) if tag.startswith("exercise-")]
 
 
+def definitions(notebook):
+    """What the cells tagged `imports` and `definition` define."""
+    space = {}
+    for cell in tagged(notebook, "imports") + tagged(notebook, "definition"):
+        exec(cell.source, space)
+    return space
+
+
 def checked(stem, name, answer=None):
     """What the check of an exercise prints, for its stub or for another answer."""
     notebook = read(ROOT / "notebooks" / f"{stem}.ipynb")
     (stub,), (check,) = tagged(notebook, f"exercise-{name}"), tagged(notebook, f"check-{name}")
-    space, printed = {}, io.StringIO()
-    for source in [cell.source for cell in tagged(notebook, "imports")] + [answer or stub.source]:
-        exec(source, space)
+    space, printed = definitions(notebook), io.StringIO()
+    exec(answer or stub.source, space)
     with contextlib.redirect_stdout(printed):
         exec(check.source, space)
     return printed.getvalue()

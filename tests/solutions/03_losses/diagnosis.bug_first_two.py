@@ -1,0 +1,1 @@
+diagnosis = {"a": "self", "b": "lone", "c": "weight"}

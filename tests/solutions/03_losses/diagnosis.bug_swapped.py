@@ -1,0 +1,1 @@
+diagnosis = {"a": "lone", "b": "weight", "c": "self"}

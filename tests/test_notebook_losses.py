@@ -1,0 +1,178 @@
+"""Notebook 03's own definitions against lclkit.losses, a test for each equation, so that the two never drift."""
+
+import math
+import re
+
+import pytest
+import torch
+from test_notebooks import ROOT, definitions, read
+from torch.nn.functional import cross_entropy, normalize
+
+from lclkit import losses
+
+NOTEBOOK = read(ROOT / "notebooks" / "03_losses.ipynb")
+TAU = 0.2
+
+
+@pytest.fixture(scope="module")
+def nb():
+    """The notebook's definitions, as attributes; it works in float64."""
+    before = torch.get_default_dtype()
+    yield type("Definitions", (), {name: staticmethod(x) for name, x in definitions(NOTEBOOK).items() if callable(x)})
+    torch.set_default_dtype(before)
+
+
+@pytest.fixture(params=range(3))
+def batch(request):
+    """h, y, z, all awkward: a lone anchor, classes of uneven size, one class absent."""
+    generator = torch.Generator().manual_seed(request.param)
+    h = normalize(torch.randn(11, 4, generator=generator, dtype=torch.float64)).requires_grad_()
+    z = 2 * torch.randn(11, 6, generator=generator, dtype=torch.float64)
+    return h, torch.tensor([3, 0, 0, 5, 3, 3, 1, 2, 0, 2, 3]), z.requires_grad_()
+
+
+def same(one, other, *inputs, tolerance=1e-12):
+    """Equal values, and equal gradients with respect to the inputs."""
+    torch.testing.assert_close(one, other, rtol=0, atol=tolerance)
+    if inputs:
+        torch.testing.assert_close(*(torch.autograd.grad(x, inputs, retain_graph=True) for x in (one, other)),
+                                   rtol=0, atol=tolerance)
+
+
+def eq_1(nb, h, y, z):
+    view_of = torch.tensor([4, 2, 3, 10, 0, 1, 9, 5, 7, 6, 8])
+    for found in (nb.self_by_loop(h, view_of, TAU), nb.self_loss(h, view_of, TAU)):
+        same(found, losses.self_loss(h, view_of, TAU), h)
+
+
+def eq_2(nb, h, y, z):
+    for found in (nb.scl_by_loop(h, y, TAU), nb.scl_loss(h, y, TAU)):
+        same(found, losses.scl_loss(h, y, TAU), h)
+
+
+def eq_3(nb, h, y, z):
+    printed = losses.lcl_loss(h, y, z.log_softmax(1), TAU, "printed")
+    for found in (nb.lcl_by_loop(h, y, z.softmax(1), TAU), nb.lcl_loss(h, y, z.log_softmax(1), TAU)):
+        same(found, printed, h, z)
+
+
+def eq_4(nb, h, y, z):
+    """The sum is the notebook's mean times its anchors with a positive: all but rows 3 and 6."""
+    printed = losses.lcl_loss(h, y, z.log_softmax(1), TAU, "printed", "sum")
+    same(9 * nb.lcl_loss(h, y, z.log_softmax(1), TAU), printed, h, z)
+
+
+def eq_5(nb, h, y, z):
+    """Weights are a softmax: a number added to all logits of a row changes nothing."""
+    shifted = z + torch.linspace(-50, 50, len(z), dtype=z.dtype)[:, None]
+    same(nb.lcl_loss(h, y, shifted.log_softmax(1), TAU), losses.lcl_loss(h, y, z.log_softmax(1), TAU, "printed"), h, z)
+
+
+def eq_6(nb, h, y, z):
+    ce, contrastive = cross_entropy(z, y), losses.lcl_loss(h, y, z.log_softmax(1), TAU)
+    same(losses.joint_loss(ce, 2 * ce, contrastive, .1), .3 * ce + .9 * contrastive, h, z)
+
+
+def eq_a(nb, h, y, z):
+    same(losses.scl_loss(h[:1].repeat(11, 1), y, TAU), torch.tensor(math.log(10), dtype=h.dtype))
+
+
+def eq_b(nb, h, y, z):
+    i, positives = 1, nb.positives_of(y)[1]
+    slope, = torch.autograd.grad(-nb.others_only(h @ h.T / TAU).log_softmax(1)[i, positives].mean(), h)
+    expected = (nb.shares(h, TAU)[i] - positives / positives.sum())[:, None] * h[i] / TAU
+    others = torch.arange(11) != i
+    torch.testing.assert_close(slope[others], expected[others], rtol=0, atol=1e-12)
+
+
+def eq_c(nb, h, y, z):
+    weighted = z.softmax(1)[:, y] * (h @ h.T / TAU).exp()
+    same(weighted.sum(), (h @ h.T / TAU + z.log_softmax(1)[:, y]).exp().sum(), h, z, tolerance=1e-8)
+
+
+def eq_d(nb, h, y, z):
+    same(nb.released_loss(h, y, z.log_softmax(1), TAU), losses.lcl_loss(h, y, z.log_softmax(1), TAU), h, z)
+
+
+def eq_e(nb, h, y, z):
+    """With the same confidence w everywhere (E) holds for the mean."""
+    log_w = own_weight(y, .37)
+    printed = losses.lcl_loss(h, y, log_w, TAU, "printed")
+    same(losses.lcl_loss(h, y, log_w, TAU), .37 * (printed + math.log(.37)))
+
+
+def eq_f(nb, h, y, z):
+    log_w = own_weight(y, .37)
+    found, printed = (torch.autograd.grad(losses.lcl_loss(h, y, log_w, TAU, form), h)[0]
+                      for form in ("released", "printed"))
+    torch.testing.assert_close(found, .37 * printed, rtol=0, atol=1e-12)
+
+
+def eq_g(nb, h, y, z):
+    uniform, scl = torch.full_like(z, -math.log(6)), losses.scl_loss(h, y, TAU)
+    same(losses.lcl_loss(h, y, uniform, TAU, "printed"), scl, h)
+    same(losses.lcl_loss(h, y, uniform, TAU, "released"), (scl - math.log(6)) / 6, h)
+
+
+def eq_h(nb, h, y, z):
+    """Reached without negatives at w = 1/(e |P|), and never passed."""
+    floor = -1 / (10 * math.e)
+    at = torch.tensor([[1 + floor, -floor]], dtype=h.dtype).log().repeat(11, 1)
+    same(losses.lcl_loss(h[:1].repeat(11, 1), torch.ones_like(y), at, TAU), torch.tensor(floor, dtype=h.dtype))
+    sizes = nb.positives_of(y).sum(1)
+    bound = -(1 / (math.e * sizes[sizes > 0])).mean()
+    for sure in (.05, .2, .4):
+        assert losses.lcl_loss(h, y, own_weight(y, sure), 5.0) > bound
+
+
+def eq_i(nb, h, y, z):
+    for alpha, count in ((.5, 2), (.5, 10), (.1, 3), (.3, 1)):
+        w = nb.preferred_confidence(alpha, count)
+        assert 0 < w < 1 and alpha / w == pytest.approx((1 - alpha) * (1 + math.log(w) + math.log(count)))
+        logits = torch.tensor([math.log(1 - w), math.log(w)], dtype=h.dtype).repeat(count + 1, 1).requires_grad_()
+        ones = torch.ones(count + 1, dtype=torch.long)
+        contrastive = losses.lcl_loss(h[:1].repeat(count + 1, 1), ones, logits.log_softmax(1), TAU)
+        slope, = torch.autograd.grad(losses.joint_loss(0, cross_entropy(logits, ones), contrastive, alpha), logits)
+        assert slope.abs().max() < 1e-9
+    assert nb.preferred_confidence(.5, 1) == nb.preferred_confidence(.9, 10) == 1
+
+
+def eq_j(nb, h, y, z):
+    q, weighted = nb.shares(h, TAU), nb.shares(h, TAU, z.log_softmax(1), y)
+    w = z.softmax(1)[0, y]
+    torch.testing.assert_close(weighted[0, 1:] / weighted[0, 1], w[1:] / w[1] * q[0, 1:] / q[0, 1])
+
+
+def eq_k(nb, h, y, z):
+    q, w = nb.shares(h, TAU), z.softmax(1)[:, y]
+    expected = q * w / (q * w).sum(1, keepdim=True)
+    torch.testing.assert_close(nb.shares(h, TAU, z.log_softmax(1), y), expected)
+    slope, = torch.autograd.grad(losses.lcl_loss(h, y, z.log_softmax(1), TAU, "printed", "sum"), h)
+    pull = expected - nb.positives_of(y) / nb.positives_of(y).sum(1, keepdim=True).clamp(min=1)
+    pull = pull * nb.positives_of(y).any(1, keepdim=True) / TAU         # (B) with q', summed over the anchors
+    torch.testing.assert_close(slope, pull.T @ h + pull @ h)
+
+
+def own_weight(y, sure):
+    """Log-weights, `sure` for the own class and the rest in uneven parts."""
+    own = torch.nn.functional.one_hot(y, 6).bool()
+    rest = torch.arange(1.0, 7, dtype=torch.float64).expand(len(y), 6).masked_fill(own, 0)
+    return (rest / rest.sum(1, keepdim=True) * (1 - sure)).masked_fill(own, sure).log()
+
+
+EQUATIONS = {name.removeprefix("eq_").upper(): test for name, test in list(globals().items()) if name.startswith("eq_")}
+
+
+@pytest.mark.parametrize("equation", EQUATIONS)
+def test_equation(equation, nb, batch):
+    EQUATIONS[equation](nb, *batch)
+
+
+def test_every_equation_of_the_notebook_has_a_test():
+    text = "\n".join(cell.source for cell in NOTEBOOK.cells if cell.cell_type == "markdown")
+    assert sorted(re.findall(r"\\tag\{(\w+)\}", text)) == sorted(EQUATIONS)
+
+
+def test_every_check_says_ok():
+    printed = "".join(output.get("text", "") for cell in NOTEBOOK.cells for output in cell.get("outputs", []))
+    assert len(re.findall(r"\bok\b", printed)) >= 25 and "NOT" not in printed
