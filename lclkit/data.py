@@ -184,8 +184,8 @@ def fetch(name: str, places: Sequence[Path]) -> Path:
     source = SOURCES[name]
     target = places[-1] / source.folders[0]
     looked = ", ".join(str(place / source.folders[0]) for place in places)
-    advice = (f"Try again later, or fetch it by hand to a folder {source.folders[0]}, and set LCLKIT_DATA to the "
-              "folder above that.")
+    advice = (f"Try again later, or put it in a folder {source.folders[0]} by hand, and set LCLKIT_DATA to the folder "
+              "above that.")
     print(f"Downloading {name}: {source.citation}. Licence: {source.licence}.", flush=True)
     pooch.get_logger().setLevel("WARNING")          # else it proposes hashes
     work, good = target.with_name(f".{os.urandom(4).hex()}-{target.name}-download"), {}
@@ -203,7 +203,7 @@ def fetch(name: str, places: Sequence[Path]) -> Path:
             with whole(target / file) as partial:
                 shutil.copy(downloaded, partial)
     except (OSError, ValueError, EOFError, zlib.error, tarfile.TarError) as error:      # requests' errors are OSErrors
-        raise DataError(f"{name} is missing, or not whole, in {looked}, and {address} could not be fetched "
+        raise DataError(f"{name} is missing, or not whole, in {looked}, and {file} could not be fetched from {address} "
                         f"({type(error).__name__}: {_squeeze(str(error))[:80]}). {advice}") from error
     finally:
         shutil.rmtree(work, ignore_errors=True)

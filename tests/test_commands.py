@@ -125,7 +125,7 @@ def test_fetch_tries_every_data_set(unreachable, run, made, own_cache, capsys):
     assert f"isear: here, {own_cache / 'isear'}\n" in out and "here" not in out.replace("isear: here", "")
     failures = err.splitlines()
     assert [line.split()[0] for line in failures] == [ED, "goemotions", "emoint", "sst5", "sst2"]
-    assert all("http://127.0.0.1:9/made.txt could not be fetched (ConnectionError" in line for line in failures)
+    assert all("could not be fetched from http://127.0.0.1:9/made.txt (ConnectionError" in line for line in failures)
     assert [file.name for file in own_cache.iterdir()] == ["isear"]
 
 
