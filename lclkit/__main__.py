@@ -1,4 +1,4 @@
-"""python -m lclkit doctor | demo"""
+"""python -m lclkit doctor | fetch | demo"""
 
 import argparse
 import contextlib
@@ -6,7 +6,10 @@ import importlib.metadata
 import platform
 import shutil
 import sys
+import warnings
 from pathlib import Path
+
+from lclkit import paper
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 
@@ -62,12 +65,37 @@ def _look(missing: list[str], notes: list[str]) -> None:
         _show("WordNet", f"{data.wordnet().get_version()}, {data.wordnet().root}; supersense is made from it")
     except data.DataError as error:
         missing.append(str(error))
+    absent = [name for name in data.SOURCES if not data.find(name)]
     for name in data.SOURCES:
-        _show("Data sets", f"{name}: {data.find(name) or 'not here'}")
-        if not data.find(name):
-            looked = ", ".join(map(str, data.search_path()))
-            notes.append(f"{name} (looked in {looked}) is downloaded when first asked for. If you have it, set "
-                         "LCLKIT_DATA to the folder that its folder is in.")
+        _show("Data sets", f"{name}: {'not here' if name in absent else data.find(name)}")
+    if absent:
+        notes.append(f"{', '.join(absent)} (looked in {', '.join(map(str, data.search_path()))}): downloaded when "
+                     "first asked for, or by python -m lclkit fetch. If you have the data, set LCLKIT_DATA to the "
+                     "folder that its folders are in.")
+
+
+def fetch(names: list[str], to: Path | None, check: bool) -> int:
+    """Download the data sets that are not in `to` (by default: on the search path), or only check those that are.
+
+    Every data set is tried. Returns 1 if one of them cannot be had or, checked, is missing, damaged or unknown.
+    """
+    from lclkit import data
+
+    places, failed = [to.expanduser()] if to else data.search_path(), 0
+    for name in names:
+        try:
+            folder = data.find(name, places) if check else data.fetch(name, places)
+            if not folder:
+                raise data.DataError(f"{name}: missing in {', '.join(map(str, places))}")
+            if check:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("error", UserWarning)         # an unknown hash
+                    data.load(name, to)
+            print(f"{name}: {'ok' if check else 'here'}, {folder}", flush=True)
+        except (data.DataError, UserWarning) as error:
+            print(error, file=sys.stderr, flush=True)
+            failed = 1
+    return failed
 
 
 def demo() -> int:
@@ -91,9 +119,19 @@ def main() -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("doctor", help="what is installed, what is missing and how to get it")
     commands.add_parser("demo", help="run the quickstart notebook; everything goes to runs/demo")
-    chosen = demo if parser.parse_args().command == "demo" else doctor
+    fetcher = commands.add_parser("fetch", help="download data sets, or check those that are here")
+    fetcher.add_argument("names", nargs="*", metavar="NAME", help=f"one or more of: {', '.join(paper.SIZES)}")
+    fetcher.add_argument("--all", action="store_true", help="all six")
+    fetcher.add_argument("--to", type=Path, metavar="DIR", help="the folder for them; by default the user's cache")
+    fetcher.add_argument("--check", action="store_true", help="download nothing; check the files (of all, if unnamed)")
+    given = parser.parse_args()
     with contextlib.suppress(KeyboardInterrupt):        # what was finished is kept, so Ctrl-C needs no trace
-        return chosen()
+        if given.command == "fetch":
+            names = list(paper.SIZES) if given.all or given.check and not given.names else given.names
+            if not names or {*names} - {*paper.SIZES}:
+                fetcher.error(f"name some of these, or say --all: {', '.join(paper.SIZES)}")
+            return fetch(names, given.to, given.check)
+        return demo() if given.command == "demo" else doctor()
     return 130
 
 

@@ -2,6 +2,18 @@
 
 `load` looks for a data set's raw files in `root`, then $LCLKIT_DATA, then the user's cache, and downloads
 them only if none of these has them. `supersense`, the built-in data set, is made from WordNet alone.
+Three variants keep apart what is sensible, what the authors' code does and what the paper says:
+
+| | default | released (the authors' code) | paper (as printed) |
+| --- | --- | --- | --- |
+| empatheticdialogues | the situation | as default | the first utterance |
+| goemotions | quotes belong to the text | quotes lost to a csv reader | as default |
+| isear | line breaks become spaces | line breaks vanish: in 4 texts two words join | as default |
+| emoint | all tweets; the authors' cleaning | first tweet of a split lost as a header | lost too; printed cleaning |
+| sst5, sst2 | the authors' cleaning | as default | as default |
+
+isear has a fourth, "stratified": no text twice, none with two labels, and each class with its share of each split.
+White space at the ends of a text, which tokenisers drop, is dropped in all of them.
 """
 
 import contextlib
@@ -11,15 +23,16 @@ import importlib.metadata
 import importlib.util
 import os
 import platform
+import re
 import shutil
 import subprocess
 import tarfile
 import time
 import warnings
 import zlib
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
-from functools import cache
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +42,10 @@ import pooch
 from lclkit import __version__, paper
 
 SPLITS = ("train", "valid", "test")
+VARIANTS = ("default", "released", "paper")
 DATA_NOUN_BYTES = 15_300_280        # WordNet 3.0's data.noun with LF line ends
+LONGEST_LINE = 100_000              # characters; no raw file comes near it
+Rows = list[tuple[str, str]]        # (text, class name)
 
 
 class DataError(RuntimeError):
@@ -108,44 +124,90 @@ class Dataset:
         return replace(self, **{split: rows.sort_index().reset_index(drop=True) for split, rows in drawn.items()})
 
 
-def load(name: str | Path, root: str | Path | None = None) -> Dataset:
+def load(name: str | Path, root: str | Path | None = None, variant: str = "default") -> Dataset:
     """Load a data set by name, or one's own `.csv` file with the columns `text` and `label`.
 
-    name: "supersense" (built in), "empatheticdialogues", or a csv file's path; that is split 80/10/10, stratified and
-        seeded. root: a folder to search first; then come $LCLKIT_DATA, the user's cache, a download.
+    name: "supersense" (built in), "empatheticdialogues", "goemotions", "isear", "emoint", "sst5", "sst2", or a csv
+        file's path; that is split 80/10/10, stratified and seeded. root: a folder to search first; then come
+        $LCLKIT_DATA, the user's cache, a download. variant: see the table at the top of this module; the data set is
+        named after it, as in "emoint-released". Built-in and own data have only the default.
     Raises DataError where the data set is unknown, cannot be had, or is not what it should be.
     """
-    if (name := str(name)).endswith(".csv"):
-        return _own_csv(Path(name))
-    if name == "supersense":
-        return _supersense()
-    if name not in SOURCES:
+    if (name := str(name)) not in SOURCES and name != "supersense" and not name.endswith(".csv"):
         raise DataError(f"unknown data set {name!r}; known: supersense, {', '.join(SOURCES)}, or a .csv file")
-    source = SOURCES[name]
-    folder = find(name, root) or _download(name, root)
+    if variant not in (variants := SOURCES[name].variants if name in SOURCES else ("default",)):
+        raise DataError(f"{name} has no variant {variant!r}; it has: {', '.join(variants)}")
+    if name not in SOURCES:
+        return _supersense() if name == "supersense" else _own_csv(Path(name))
+    source, folder = SOURCES[name], fetch(name, search_path(root))
     try:
-        frames = source.read(folder)
-        classes = tuple(sorted(set(frames[0].label)))
+        splits = source.read(folder, variant)
+        sizes, expected = tuple(map(len, splits)), source.sizes.get(variant, paper.SIZES[name])
+        if sizes != expected:
+            raise DataError(f"{folder} holds {sizes} texts, not {expected}")
+        classes = source.classes or tuple(sorted({label for _, label in splits[0]}))
+        if strangers := {label for rows in splits for _, label in rows} - set(classes):
+            raise DataError(f"training has no text of class {min(strangers)!r}")
+        frames = [pd.DataFrame(rows, columns=["text", "label"]) for rows in splits]
         frames = [frame.assign(label=frame.label.map(classes.index)) for frame in frames]
-    except (ValueError, csv.Error) as error:        # not UTF-8, not lines, or a class that training does not have
-        raise DataError(f"{name}: a file in {folder} is damaged: {error}") from None
-    if (sizes := tuple(map(len, frames))) != source.sizes:
-        raise DataError(f"{name}: {folder} holds {sizes} texts, not {source.sizes}; it is damaged or another version")
-    if strangers := [file for file, known in source.files.items() if not known & _identities(folder / file)]:
+        dataset = Dataset(name if variant == "default" else f"{name}-{variant}", classes, *frames,
+                          ordinal=bool(source.classes), citation=source.citation, licence=source.licence)
+    except (DataError, OSError, ValueError, csv.Error) as error:        # ValueError: too few texts to split
+        raise DataError(f"{name} is damaged or another version: {error}; move {folder} away and run: "
+                        f"python -m lclkit fetch {name}") from None
+    if strangers := [file for file, (_, *known) in source.files.items() if not _identities(folder / file) & {*known}]:
         warnings.warn(f"{name}: {', '.join(strangers)} in {folder} has an unknown hash, though the right number "
                       "of texts; results may differ from the paper's data", stacklevel=2)
-    return Dataset(name, classes, *frames, citation=source.citation, licence=source.licence)
+    return dataset
 
 
-def find(name: str, root: str | Path | None = None) -> Path | None:
-    """The folder that holds all raw files of a data set, or None."""
-    folders = [base / name for base in search_path(root)]
-    return next((f for f in folders if all((f / file).is_file() for file in SOURCES[name].files)), None)
+def find(name: str, places: Sequence[Path] = ()) -> Path | None:
+    """The folder that holds all raw files of a data set, in one of `places` (by default the search path), or None."""
+    source = SOURCES[name]
+    folders = [place / folder for place in places or search_path() for folder in source.folders]
+    return next((folder for folder in folders if all((folder / file).is_file() for file in source.files)), None)
 
 
 def search_path(root: str | Path | None = None) -> list[Path]:
     """Where data sets are looked for: `root`, $LCLKIT_DATA, the user's cache."""
     return [Path(p).expanduser() for p in (root, os.environ.get("LCLKIT_DATA")) if p] + [cache_folder()]
+
+
+def fetch(name: str, places: Sequence[Path]) -> Path:
+    """The folder of a data set: in the first of `places` that has it, else downloaded to the last of them.
+
+    Citation and licence are printed before a download. Files appear when all have the right hash; files that are there
+    already stay as they are. Raises DataError, and keeps nothing, where a file cannot be had or is not as expected.
+    """
+    if folder := find(name, places):
+        return folder
+    source = SOURCES[name]
+    target = places[-1] / source.folders[0]
+    looked = ", ".join(str(place / source.folders[0]) for place in places)
+    advice = (f"Try again later, or put it in a folder {source.folders[0]} by hand, and set LCLKIT_DATA to the folder "
+              "above that.")
+    print(f"Downloading {name}: {source.citation}. Licence: {source.licence}.", flush=True)
+    pooch.get_logger().setLevel("WARNING")          # else it proposes hashes
+    work, good = target.with_name(f".{os.urandom(4).hex()}-{target.name}-download"), {}
+    try:
+        for file, (address, *known) in source.files.items():
+            if not (target / file).is_file():
+                archive = address.endswith(".tar.gz")       # stays in `work`, so is fetched and unpacked once
+                got = pooch.retrieve(address, known_hash=None, path=work, progressbar=True,
+                                     processor=pooch.Untar() if archive else None)
+                good[file] = next((Path(m) for m in got if Path(m).name == file), None) if archive else Path(got)
+                if not good[file] or not _identities(good[file]) & {*known}:
+                    raise DataError(f"{name}: {file} from {address} is not the file expected (wrong hash), so nothing "
+                                    f"was kept. {advice}")
+        for file, downloaded in good.items():
+            with whole(target / file) as partial:
+                shutil.copy(downloaded, partial)
+    except (OSError, ValueError, EOFError, zlib.error, tarfile.TarError) as error:      # requests' errors are OSErrors
+        raise DataError(f"{name} is missing, or not whole, in {looked}, and {file} could not be fetched from {address} "
+                        f"({type(error).__name__}: {_squeeze(str(error))[:80]}). {advice}") from error
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return target
 
 
 def cache_folder() -> Path:
@@ -243,76 +305,227 @@ def _supersense() -> Dataset:
 
 @dataclass(frozen=True)
 class Source:
-    """Raw files of one data set. files: name -> accepted identities (sha256, or git blob id)."""
+    """Where one data set comes from and how it is read.
 
-    url: str
-    files: dict[str, set[str]]
-    sizes: tuple[int, int, int]
-    read: Callable[[Path], list[pd.DataFrame]]
+    folders: where its files may lie, under a place; a download goes to the first. files: name -> address (of the file,
+    or of an archive that has it) and accepted identities (sha256, or git blob id). read: folder and variant -> for each
+    split a list of (text, class name). sizes: of the variants whose sizes are not those the paper prints.
+    classes: in their order, where they have one; else they are sorted.
+    """
+
+    folders: tuple[str, ...]
+    files: dict[str, tuple[str, ...]]
+    read: Callable[[Path, str], list[Rows]]
     citation: str
     licence: str
+    sizes: dict[str, tuple[int, int, int]] = field(default_factory=dict)
+    classes: tuple[str, ...] = ()
+
+    @property
+    def variants(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys((*VARIANTS, *self.sizes)))
 
 
-def _read_empatheticdialogues(folder: Path) -> list[pd.DataFrame]:
-    """One text a conversation: its situation (`prompt`) and its emotion (`context`). Quotes are text, not quoting."""
-    def read(file: Path):
-        rows = {}
-        with open(file, encoding="utf-8", newline="\n") as lines:
-            for line in csv.reader(lines, quoting=csv.QUOTE_NONE):
-                if len(line) < 6:
-                    raise DataError(f"{file}: a line has {len(line)} comma-separated fields, expected at least 6")
-                rows.setdefault(line[0], (line[3].replace("_comma_", ",").strip(), line[2]))
-        rows.pop("conv_id", None)       # the header
-        return pd.DataFrame(rows.values(), columns=["text", "label"])
+def _lines(file: Path, pattern: str, header: str = "") -> Iterator[re.Match]:
+    """Matches of `pattern` with each whole line of a UTF-8 file, after its header. Quotes are text, not quoting.
 
-    return [read(folder / f"{split}.csv") for split in SPLITS]
+    Raises DataError where a line, or the encoding, is not as it should be.
+    """
+    number = 0
+    try:
+        with open(file, encoding="utf-8") as lines:
+            for number, line in enumerate(lines, 1):
+                line = line.removesuffix("\n")
+                is_header = number == 1 and header != ""
+                match = re.fullmatch(pattern, line) if len(line) <= LONGEST_LINE else None
+                if not (line.startswith(header) if is_header else match):
+                    raise DataError(f"{file}, line {number} is not as expected: {line[:40]!r}")
+                if not is_header:
+                    yield match
+    except UnicodeDecodeError:
+        raise DataError(f"{file} is not UTF-8 after line {number}") from None
+    if number == 0:
+        raise DataError(f"{file} is empty")
+
+
+def _squeeze(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _read_empatheticdialogues(folder: Path, variant: str) -> list[Rows]:
+    """One text a conversation: its situation (`prompt`) or, as the paper says, its first utterance."""
+    pattern = r"([^,]+),[^,]*,(?P<label>[a-z]+),(?P<situation>[^,]*),[^,]*,(?P<utterance>[^,]*)(,.*)?"
+    column, splits = "utterance" if variant == "paper" else "situation", []
+    for split in SPLITS:
+        first = {}
+        for line in _lines(folder / f"{split}.csv", pattern, header="conv_id,"):
+            first.setdefault(line[1], (line[column].replace("_comma_", ",").strip(), line["label"]))
+        splits.append(list(first.values()))
+    return splits
+
+
+def _read_goemotions(folder: Path, variant: str) -> list[Rows]:
+    """Comments with one label only, which is not neutral. Released: a csv reader takes quotes from texts they begin."""
+    names = [line[0] for line in _lines(folder / "emotions.txt", "[a-z]+")]
+    label = "|".join(map(str, range(len(names))))
+    pattern, splits = rf"(?P<text>[^\t]+)\t(?P<labels>({label})(,({label}))*)\t[^\t]+", []
+    for split in ("train", "dev", "test"):
+        rows = [(line["text"], names[int(line["labels"])]) for line in _lines(folder / f"{split}.tsv", pattern)
+                if line["labels"].isdigit()]
+        if variant == "released":
+            rows = [(next(csv.reader([text], delimiter="\t"))[0], label) for text, label in rows]
+        splits.append([(text.strip(), label) for text, label in rows if label != "neutral"])
+    return splits
+
+
+def _read_isear(folder: Path, variant: str) -> list[Rows]:
+    """Answers, split as the authors do. "á " and "á|" stand for line breaks, so a text may seem to be many columns."""
+    from sklearn.model_selection import train_test_split
+
+    label = "joy|fear|anger|sadness|disgust|shame|guilt"
+    pattern = rf"([^|]*\|){{36}}(?P<label>{label})\|([^|]*\|){{3}}(?P<text>.*)\|[^|]*\|"
+    rows, gap = [], "" if variant == "released" else " "
+    for line in _lines(folder / "isear.csv", pattern, header="ID|"):
+        rows.append((_squeeze(re.sub(r"á( |\||$)", gap, line["text"]).replace("|", " ")), line["label"]))
+    if variant == "stratified":
+        frame = pd.DataFrame(rows).drop_duplicates().drop_duplicates(0, keep=False)
+        rows = list(frame.itertuples(index=False, name=None))
+
+    def part(rows: Rows, share: float) -> list[Rows]:
+        strata = [label for _, label in rows] if variant == "stratified" else None
+        return train_test_split(rows, test_size=share, random_state=0, stratify=strata)
+
+    train, rest = part(rows, 0.4)
+    return [train, *part(rest, 0.5)]
+
+
+def _read_emoint(folder: Path, variant: str) -> list[Rows]:
+    """Tweets, from four files a split, one after the other. Some are in several of them, so have several labels."""
+    splits, lost = [], 0 if variant == "default" else 1
+    for part in ("train.txt", "dev.gold.txt", "test.gold.txt"):
+        rows = []
+        for emotion in EMOTIONS:
+            for line in _lines(folder / f"{emotion}-ratings-0to1.{part}", rf"\w+\t(?P<text>[^\t]+)\t{emotion}\t[^\t]+"):
+                text = line["text"].encode("ascii", "ignore").decode()
+                for found, replacement in PRINTED_CLEANING if variant == "paper" else AUTHORS_CLEANING:
+                    text = re.sub(found, replacement, text)
+                rows.append((_squeeze(text), emotion))
+        splits.append(rows[lost:])
+    return splits
+
+
+def _read_sst(names: dict[str, str], folder: Path, variant: str) -> list[Rows]:
+    """Sentences: the leaves of each tree, less all characters that the authors drop. names: of the roots to keep."""
+    splits = []
+    for split in ("train", "dev", "test"):
+        rows = []
+        for line in _lines(folder / f"{split}.txt", r"\(([0-4]) .*\)"):
+            tree, words = line[0], re.findall(r"\([0-4] ([^() ]+)\)", line[0])
+            if not tree.count("(") == tree.count(")") == 2 * len(words) - 1:        # every node has two branches
+                raise DataError(f"{folder / split}.txt: a bracket is missing in {tree[:40]!r}")
+            text = " ".join(words).replace("-LRB-", "(").replace("-RRB-", ")")
+            if line[1] in names:
+                rows.append((_squeeze(re.sub(r"[^A-Za-z0-9(),!?'`]", " ", text)), names[line[1]]))
+        splits.append(rows)
+    return splits
+
+
+# Steps of the authors' code, less one without effect: links, users, &, hash signs, retweets, dots, outer quotes.
+AUTHORS_CLEANING = ((r"(www\.|https?://)\S+", " URL "), (r"@\S+", "USER_MENTION"), (r"&amp;", "and"),
+                    (r"#(\S+)", r" \1 "), (r"\brt\b", ""), (r"\.{2,}", " "), (r"""^[ "']+|[ "']+$""", ""))
+# Appendix B: links and users become identifiers; a letter repeated more than once is kept twice.
+PRINTED_CLEANING = (*AUTHORS_CLEANING[:2], (r"([A-Za-z])\1{2,}", r"\1\1"))
+EMOTIONS = ("anger", "fear", "joy", "sadness")
+SENTIMENTS = ("very negative", "negative", "neutral", "positive", "very positive")
+
+ED_ARCHIVE = "https://dl.fbaipublicfiles.com/parlai/empatheticdialogues/empatheticdialogues.tar.gz"
+GITHUB = "https://raw.githubusercontent.com"
+GOEMOTIONS = f"{GITHUB}/monologg/GoEmotions-pytorch/b75f9d3a8b76bc1060687925b04ca98a1b8ea66b/data/original"
+ISEAR = f"{GITHUB}/sinmaniphel/py_isear_dataset/948f4cf80161ea28e6dc5bfb4ad729f21ff47723"
+EMOINT = f"{GITHUB}/SEERNET/EmoInt/e73ca6ef117d9f5a7738d47d6d91de0a88e5b03e/emoint/resources/emoint"
+EMOINT_TEST = f"{GITHUB}/felipebravom/EmoInt/6fe072605324e8a90edf64294ee9774c0d8669ab/codalab/test_data"
+SST = f"{GITHUB}/prrao87/fine-grained-sentiment/a4401669eecbe9dda494faf36afe1e6a0b065a38/data/sst/raw_data"
+NONE_STATED = "none is stated; ask its makers before you pass it on"
+
+
+def _pinned(folder: str, files: dict[str, str]) -> dict[str, tuple[str, str]]:
+    """Files with their sha256 at an address that stays as it is."""
+    return {file: (f"{folder}/{file}", sha256) for file, sha256 in files.items()}
 
 
 SOURCES = {
     "empatheticdialogues": Source(
-        url="https://dl.fbaipublicfiles.com/parlai/empatheticdialogues/empatheticdialogues.tar.gz",
+        folders=("empatheticdialogues",),
         files={     # sha256 of a copy without speaker_idx, selfeval and tags; git blob id of the official file
-            "train.csv": {"cd59e87f479d1101109186a194aa64630ccbc3bbd7e4ee79800712be6cd9a0eb",
-                          "c2727d500815ec4bead7df4d30b32271e56714d9"},
-            "valid.csv": {"cdabbc8081bf5fca333080adcee546185b4bfdb33dc70b2513e0125cbc23b271",
-                          "5877e01ccd2ec3d916e13b0c3b571f7a26fb93da"},
-            "test.csv": {"3fb45cbf6e18f123adb09e7f02484b0e1c2c63a7fbd00644a25b5b1bc5ef4606",
-                         "cb468177698d87054565ec8f3d8dfad13dfe73f0"}},
-        sizes=(19_533, 2_770, 2_547),
+            "train.csv": (ED_ARCHIVE, "cd59e87f479d1101109186a194aa64630ccbc3bbd7e4ee79800712be6cd9a0eb",
+                          "c2727d500815ec4bead7df4d30b32271e56714d9"),
+            "valid.csv": (ED_ARCHIVE, "cdabbc8081bf5fca333080adcee546185b4bfdb33dc70b2513e0125cbc23b271",
+                          "5877e01ccd2ec3d916e13b0c3b571f7a26fb93da"),
+            "test.csv": (ED_ARCHIVE, "3fb45cbf6e18f123adb09e7f02484b0e1c2c63a7fbd00644a25b5b1bc5ef4606",
+                         "cb468177698d87054565ec8f3d8dfad13dfe73f0")},
         read=_read_empatheticdialogues,
         citation="H. Rashkin et al. (2019), Towards empathetic open-domain conversation models, ACL",
         licence="CC BY-NC 4.0 (not for commercial use)"),
+    "goemotions": Source(
+        folders=("goemotions", "goemotions/data"),
+        files=_pinned(GOEMOTIONS, {
+            "train.tsv": "1c254a142be5c00e80d819b9ae1bbd36d94b2eeb8f4b1271846508d57e57d9c5",
+            "dev.tsv": "575489c079c9de1097062a01738f998590d6b7ead66dd1c9fd1d2ba01fd8bc62",
+            "test.tsv": "0587b2dd8b27b97352adbfc3fb083d46005c8946657fdc2b1ca8b1cc7f1f8be4"}) | {
+            "emotions.txt": (f"{GOEMOTIONS}/labels.txt",
+                             "45c3ef86782d2a4d7fedcd6d8c111aa0d0e94720689bd164fac94fefb4495a89")},
+        read=_read_goemotions,
+        citation="D. Demszky et al. (2020), GoEmotions: a dataset of fine-grained emotions, ACL",
+        licence="CC BY 4.0"),
+    "isear": Source(
+        folders=("isear",),
+        files=_pinned(ISEAR, {"isear.csv": "370110fff70a1e1d9e23b10cf6db1f64876120fa02276afe5916fbfeb038cdca"}),
+        read=_read_isear,
+        citation="K. R. Scherer and H. G. Wallbott (1994), Evidence for universality and cultural variation of "
+                 "differential emotion response patterning, Journal of Personality and Social Psychology",
+        licence=NONE_STATED,
+        sizes={"stratified": (4_489, 1_497, 1_497)}),
+    "emoint": Source(
+        folders=("emoint",),
+        files=_pinned(EMOINT, {
+            "anger-ratings-0to1.train.txt": "6fcfb170a804f93cb737713eeac3bb4528a9dc426d183691ad02673ccd4530e8",
+            "fear-ratings-0to1.train.txt": "401cc28cd9e0bbbb1cfc88847d63ada0a83a388f853abe14fc153407956c80bc",
+            "joy-ratings-0to1.train.txt": "d34cdae6a142541b874924ff4f998e14b7175e18e3235b7a5a5ace132f569c16",
+            "sadness-ratings-0to1.train.txt": "9bb74c8c9b2c80a5555ac7c410176106db5cbf4ba84be3c6911cd24e0b7d2e04",
+            "anger-ratings-0to1.dev.gold.txt": "40f858d3f3391f77080fe428131d876b1f7472e9166c85045532ef11daf268dc",
+            "fear-ratings-0to1.dev.gold.txt": "3d65116e8044ae94e66751f604b56ddc26a761b8ded1b01b2364a0df30647e8f",
+            "joy-ratings-0to1.dev.gold.txt": "2049eaaeb1198d683cfe84d5cc547a86c354d6dc0737ca1af3a36257aa3ce886",
+            "sadness-ratings-0to1.dev.gold.txt": "e500c5b97af7a82272bc204960c36d774723b910123a162924f95ec8fc54222d"}
+        ) | {
+            f"{emotion}-ratings-0to1.test.gold.txt": (f"{EMOINT_TEST}/{emotion}-gold.txt", sha256)
+            for emotion, sha256 in zip(EMOTIONS, (
+                "fdc68746155171f92e93c497f854ebe59ea32f633cda36328037aafbd23414d0",
+                "88eb995fcd945b27129a04ad8db7443f2cab8972e3cdb6fbb8ef3d9f4fec7472",
+                "8ced82a72457357e2099757f4cd622c8fb25668c0a5fd550a950a9a3fc069c7b",
+                "bc98d3eac67bf1c1aeb591daef08c95e4ceb13e9f65ccdd07303e2ddcc0d4d70"), strict=True)},
+        read=_read_emoint,
+        citation="S. Mohammad and F. Bravo-Marquez (2017), WASSA-2017 shared task on emotion intensity, WASSA",
+        licence=NONE_STATED,
+        sizes={"default": (3_613, 347, 3_142)}),
+    "sst5": Source(
+        folders=("sst", "sst/trees", "trees"),
+        files=_pinned(SST, {"train.txt": "e2f3f41b0b1e6d4dddc0effe3bfc2d27ed8928079aa9a03d652311614fc5feb7",
+                            "dev.txt": "0e9336aed6e4730e19f58d00a77b3f0297efdb755f7b5e598c98a05e3f97ea40",
+                            "test.txt": "6e54806dee95cf80cd918e7dfb3f6770f6df24bf826f289a4d1f709e1c8f6761"}),
+        read=partial(_read_sst, dict(zip("01234", SENTIMENTS, strict=True))),
+        citation="R. Socher et al. (2013), Recursive deep models for semantic compositionality over a sentiment "
+                 "treebank, EMNLP",
+        licence=NONE_STATED,
+        classes=SENTIMENTS),
 }
+SOURCES["sst2"] = replace(
+    SOURCES["sst5"], classes=("negative", "positive"),
+    read=partial(_read_sst, {"0": "negative", "1": "negative", "3": "positive", "4": "positive"}))
 
 
 def _identities(file: Path) -> set[str]:
     content = file.read_bytes()
     return {hashlib.sha256(content).hexdigest(), hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()}
-
-
-def _download(name: str, root: str | Path | None) -> Path:
-    """Fetch, unpack and verify into the user's cache; nothing is kept of a file that is not as expected."""
-    source = SOURCES[name]
-    print(f"Downloading {name}: {source.citation}. Licence: {source.licence}.")
-    looked = ", ".join(str(base / name) for base in search_path(root))
-    advice = f"Fetch it by hand, unpack it to a folder {name}, and set LCLKIT_DATA to the folder above that."
-    archive = cache_folder() / f".{os.urandom(4).hex()}-{name}-archive"
-    try:
-        members = pooch.retrieve(source.url, known_hash=None, path=archive, processor=pooch.Untar(), progressbar=True)
-        with whole(cache_folder() / name) as folder:
-            folder.mkdir()
-            for file, known in source.files.items():
-                found = next((Path(m) for m in members if Path(m).name == file), None)
-                if found is None or not known & _identities(found):
-                    raise DataError(f"{name}: {file} from {source.url} is not the file expected (wrong hash), so "
-                                    f"nothing was kept. Try again later. {advice}")
-                shutil.copy(found, folder / file)
-    except (OSError, ValueError, EOFError, zlib.error, tarfile.TarError) as error:      # requests' errors are OSErrors
-        raise DataError(f"{name} is in none of {looked}, and {source.url} could not be fetched "
-                        f"({type(error).__name__}: {str(error)[:80]}). {advice}") from error
-    finally:
-        shutil.rmtree(archive, ignore_errors=True)
-    return cache_folder() / name
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""What the paper printed, as data: Suresh & Ong, EMNLP 2021, sections 4.2 and 5.3, appendix B."""
+"""What the paper printed, as data: Suresh & Ong, EMNLP 2021, sections 4.1, 4.2 and 5.3, appendix B."""
 
 ENCODER = "google/electra-base-discriminator"       # section 4.2
 BATCH_SIZE = 10                                     # texts; with one view each, 2K = 20 rows (appendix B)
@@ -9,9 +9,22 @@ REPLACED = 0.3                                      # share of words replaced by
 ADAM = {"betas": (0.9, 0.999), "eps": 1e-6, "weight_decay": 1e-2}       # appendix B
 CLIP_NORM = 1.0                                     # the authors' code, each network apart; not in the paper
 
+SIZES = {       # texts in train, valid and test, section 4.1
+    "empatheticdialogues": (19_533, 2_770, 2_547),
+    "goemotions": (23_485, 2_956, 2_984),
+    "isear": (4_599, 1_533, 1_534),
+    "emoint": (3_612, 346, 3_141),      # the files hold one more in each; the authors' code took it for a header
+    "sst5": (8_544, 1_101, 2_210),
+    "sst2": (6_920, 872, 1_821),
+}
+
 
 def settings(dataset: str) -> dict[str, float]:
-    """Learning rate, alpha (Eq. 6) and temperature of a data set, appendix B (of others: its usual ones)."""
+    """Learning rate, alpha (Eq. 6) and temperature of a data set, appendix B (of others: its usual ones).
+
+    dataset: its name, with or without a variant, as in "isear-released".
+    """
+    dataset = dataset.split("-")[0]
     return {"lr": 3e-5 if dataset == "isear" else 2e-5, "alpha": 0.1 if dataset == "goemotions" else 0.5,
             "temperature": 0.1 if dataset == "sst5" else 0.3}
 

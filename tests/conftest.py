@@ -1,10 +1,13 @@
 """What several test files share: a tiny encoder, made texts, an own cache. No test reaches the internet."""
 
+import hashlib
 import itertools
 import os
 import string
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -19,6 +22,7 @@ ADJECTIVES = ("big", "small", "good", "bad", "fast", "quiet")
 ENDINGS = ("", " again today", " while we were at home all evening")
 EMOTIONS = ("joyful", "afraid", "terrified", "anxious", "sad", "apprehensive")      # four of them are "4-hard-a"
 ED_HEADER = "conv_id,utterance_idx,context,prompt,speaker_idx,utterance,selfeval,tags"
+ISEAR_HEADER = f"ID|{'CITY|' * 35}Field1|Field3|Field2|MYKEY|SIT|STATE|"
 
 
 @pytest.fixture(scope="session")
@@ -62,28 +66,94 @@ def supersense() -> data.Dataset:
     return data.load("supersense")
 
 
-@pytest.fixture(scope="session")
 def made_ed():
-    """A function that writes made raw files in the official layout to a folder.
+    """Three turns a conversation; test and valid have more fields after the tags, as the official files do."""
+    files, expected = {}, {}
+    for split, each in (("train", 4), ("valid", 2), ("test", 2)):
+        lines, expected[split] = [ED_HEADER], []
+        for i, (n, emotion) in enumerate(itertools.product(range(each), EMOTIONS)):
+            quote = ('"', "", ' " ')[i % 3]
+            text = f"{quote}In {split}, on day {n}, I felt {emotion}{quote * (i % 2)}, as one does."
+            prompt, extra = text.replace(",", "_comma_"), "" if split == "train" else ',"made,extra fields'
+            lines += [f"hit:{i}_conv:{2 * i},{turn},{emotion},{prompt},{turn % 2},Really_comma_ turn {turn} of {i}? "
+                      f",5|5|5_2|2|5,{extra}" for turn in range(1, 4)]
+            expected[split].append((text.strip(), emotion))
+        files[f"{split}.csv"] = lines
+    return files, expected
 
-    It returns what should be read back: split -> (text, emotion) of each conversation.
+
+def made_goemotions():
+    """Four labels, of which the last is neutral. Left out: comments with two labels, and neutral ones."""
+    files, expected = {"emotions.txt": ["amusement", "anger", "joy", "neutral"]}, {}
+    for split, part in (("train", "train"), ("valid", "dev"), ("test", "test")):
+        kept = [(f'"Quoted" at first, in {split}', "amusement"), (f'He said "{split}"', "anger"),
+                (f"[NAME], NA \\n 'or' {split}", "joy"), (f'"No end, "" in {split}', "joy")]
+        lines = [f"{text}\t{files['emotions.txt'].index(name)}\tid{i}" for i, (text, name) in enumerate(kept)]
+        files[f"{part}.tsv"] = [f"Two labels in {split}\t0,2\tid7", *lines, f"\"Neutral in {split}\t3\tid8"]
+        expected[split] = kept
+    return files, expected
+
+
+def made_isear():
+    """40 answers; the split is that of scikit-learn: a seeded shuffle, whose first 40 % are valid and test."""
+    names = ("joy", "fear", "anger", "sadness", "disgust", "shame", "guilt")
+    rows = [(f"When I was {i} years old", names[i % 7]) for i in range(40)]
+    lines = [isear_line(text, name) for text, name in rows]
+    lines[3] = isear_line("When I was á 3á|years  old ", names[3])
+    rest, train = np.split(np.random.RandomState(0).permutation(40), [16])
+    test, valid = np.split(rest[np.random.RandomState(0).permutation(16)], [8])
+    return ({"isear.csv": [ISEAR_HEADER, *lines]},
+            {split: [rows[i] for i in some] for split, some in (("train", train), ("valid", valid), ("test", test))})
+
+
+def isear_line(text, name):
+    return f"{'1|' * 36}{name}|4|3|0110011|{text}|1|"
+
+
+def made_emoint():
+    """The first tweet is the one that the authors' code loses. One tweet is in two files."""
+    files, expected = {}, {}
+    for split, part in (("train", "train.txt"), ("valid", "dev.gold.txt"), ("test", "test.gold.txt")):
+        expected[split] = []
+        for i, emotion in enumerate(("anger", "fear", "joy", "sadness")):
+            texts = [f'Say "{emotion}" in {split}', f"day {i} of {split}", "In all of them"]
+            files[f"{emotion}-ratings-0to1.{part}"] = [f"1000{n}\t{text}\t{emotion}\t0.{n}25"
+                                                       for n, text in enumerate(texts)]
+            expected[split] += [(text.strip('"'), emotion) for text in texts]
+    return files, expected
+
+
+def made_sst(names):
+    files, expected = {}, {}
+    for split, part in (("train", "train.txt"), ("valid", "dev.txt"), ("test", "test.txt")):
+        files[part] = [f"({label} (2 (2 Film) (3 {label})) (1 (2 in) (0 {split})))" for label in range(5)]
+        expected[split] = [(f"Film {label} in {split}", name) for label, name in enumerate(names) if name]
+    return files, expected
+
+
+MADE = {"empatheticdialogues": made_ed, "goemotions": made_goemotions, "isear": made_isear, "emoint": made_emoint,
+        "sst5": lambda: made_sst(("very negative", "negative", "neutral", "positive", "very positive")),
+        "sst2": lambda: made_sst(("negative", "negative", None, "positive", "positive"))}
+
+
+@pytest.fixture
+def made(tmp_path, monkeypatch):
+    """A function that writes made raw files, in the true format, of a data set to a folder under `root`.
+
+    Their sizes and hashes become the known ones. It returns what should be read: split -> (text, class) of each.
     """
-    def conversation(name: str, emotion: str, prompt: str, extra: str) -> list[str]:
-        return [f"{name},{turn},{emotion},{prompt},{turn % 2},Really_comma_ turn {turn}?,5|5|5_2|2|5,{extra}"
-                for turn in range(1, 4)]
-
-    def write(folder: Path) -> dict[str, list[tuple[str, str]]]:
-        folder.mkdir(parents=True, exist_ok=True)
-        expected = {}
-        for split, each in (("train", 4), ("valid", 2), ("test", 2)):
-            lines, expected[split] = [ED_HEADER], []
-            for i, (n, emotion) in enumerate(itertools.product(range(each), EMOTIONS)):
-                quote = ('"', "", ' " ')[i % 3]
-                text = f"{quote}In {split}, on day {n}, I felt {emotion}{quote * (i % 2)}, as one does."
-                lines += conversation(f"hit:{i}_conv:{2 * i}", emotion, text.replace(",", "_comma_"),
-                                      "" if split == "train" else ',"made,extra fields')
-                expected[split].append((text.strip(), emotion))
-            (folder / f"{split}.csv").write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
+    def write(name: str, root: Path = tmp_path / "root", folder: str | None = None) -> dict[str, list[tuple[str, str]]]:
+        source = data.SOURCES[name]
+        files, expected = MADE[name]()
+        known, target = {}, root / (folder or source.folders[0])
+        target.mkdir(parents=True, exist_ok=True)
+        for file, lines in files.items():
+            (target / file).write_bytes(content := ("\n".join(lines) + "\n").encode())
+            known[file] = (source.files[file][0], hashlib.sha256(content).hexdigest())
+        sizes = dict.fromkeys(source.variants, tuple(len(rows) for rows in expected.values()))
+        if name == "emoint":
+            sizes |= dict.fromkeys(("released", "paper"), (11, 11, 11))
+        monkeypatch.setitem(data.SOURCES, name, replace(source, files=known, sizes=sizes))
         return expected
 
     return write

@@ -2,6 +2,7 @@ import importlib.metadata
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import nbformat
@@ -11,6 +12,7 @@ import pytest
 from lclkit import __main__ as commands
 from lclkit import data, models, replicate
 
+ED = "empatheticdialogues"
 REPOSITORY = Path(__file__).parents[1]
 
 
@@ -75,17 +77,20 @@ def test_doctor_outside_a_clone(tmp_path, monkeypatch, capsys):
     assert f"{tmp_path / 'notebooks'} does not exist. Run this in a clone" in capsys.readouterr().out
 
 
-def test_doctor_says_where_it_looked_for_data(clone, own_cache, monkeypatch, capsys, tmp_path, made_ed):
+def test_doctor_says_where_it_looked_for_data(clone, own_cache, monkeypatch, capsys, tmp_path, made):
     reader = type("Reader", (), {"root": "made", "get_version": lambda self: "3.0"})()
     monkeypatch.setattr(data, "wordnet", lambda: reader)
     assert commands.doctor() == 0
     out = capsys.readouterr().out
-    assert "empatheticdialogues: not here" in out and str(own_cache) in out and "LCLKIT_DATA" in out
-    made_ed(tmp_path / "env" / "empatheticdialogues")
+    assert all(f"{name}: not here" in out for name in data.SOURCES)
+    assert out.count(f"looked in {own_cache}") == 1 and "LCLKIT_DATA" in out and "lclkit fetch" in out
     monkeypatch.setenv("LCLKIT_DATA", str(tmp_path / "env"))
-    assert commands.doctor() == 0
-    out = capsys.readouterr().out
-    assert f"empatheticdialogues: {tmp_path / 'env' / 'empatheticdialogues'}" in out and "LCLKIT_DATA" not in out
+    for name in data.SOURCES:
+        made(name, tmp_path / "env")
+        assert commands.doctor() == 0
+        out = capsys.readouterr().out
+        assert f"{name}: {tmp_path / 'env' / data.SOURCES[name].folders[0]}\n" in out
+        assert ("LCLKIT_DATA" in out) == (name not in ("sst5", "sst2"))     # the last two share their files
 
 
 def test_importing_the_package_is_light():
@@ -93,6 +98,92 @@ def test_importing_the_package_is_light():
             "print([name for name in ('torch', 'transformers', 'matplotlib', 'papermill') if name in sys.modules])")
     run = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
+
+
+@pytest.fixture
+def run(monkeypatch):
+    def main(*arguments):
+        monkeypatch.setattr(sys, "argv", ["lclkit", *map(str, arguments)])
+        return commands.main()
+
+    return main
+
+
+@pytest.fixture
+def unreachable(own_cache, monkeypatch):
+    """Nothing is in the cache and nothing can be downloaded."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    for name, source in list(data.SOURCES.items()):
+        files = {file: ("http://127.0.0.1:9/made.txt", *known) for file, (_, *known) in source.files.items()}
+        monkeypatch.setitem(data.SOURCES, name, replace(source, files=files))
+
+
+def test_fetch_tries_every_data_set(unreachable, run, made, own_cache, capsys):
+    made("isear", own_cache)
+    assert run("fetch", "--all") == 1
+    out, err = capsys.readouterr()
+    assert f"isear: here, {own_cache / 'isear'}\n" in out and "here" not in out.replace("isear: here", "")
+    failures = err.splitlines()
+    assert [line.split()[0] for line in failures] == [ED, "goemotions", "emoint", "sst5", "sst2"]
+    assert all("could not be fetched from http://127.0.0.1:9/made.txt (ConnectionError" in line for line in failures)
+    assert [file.name for file in own_cache.iterdir()] == ["isear"]
+
+
+def test_fetch_of_what_is_here_needs_no_network(unreachable, run, made, tmp_path, monkeypatch, capsys):
+    made("sst2", tmp_path / "env")
+    monkeypatch.setenv("LCLKIT_DATA", str(tmp_path / "env"))
+    assert run("fetch", "sst2") == 0
+    assert capsys.readouterr().out == f"sst2: here, {tmp_path / 'env' / 'sst'}\n"
+    assert run("fetch", "sst2", "--to", tmp_path / "to") == 1         # `--to` looks nowhere else
+    assert str(tmp_path / "to" / "sst") in capsys.readouterr().err
+
+
+def test_fetch_to_a_folder(run, monkeypatch, tmp_path):
+    asked = []
+    monkeypatch.setattr(data, "fetch", lambda name, places: asked.append((name, places)) or "there")
+    assert run("fetch", "sst5", "isear", "--to", tmp_path) == 0
+    assert asked == [("sst5", [tmp_path]), ("isear", [tmp_path])]
+
+
+def test_check(unreachable, run, made, tmp_path, capsys):
+    for name in data.SOURCES:
+        made(name, tmp_path)
+    assert run("fetch", "--check", "--to", tmp_path) == 0
+    out, err = capsys.readouterr()
+    assert out.splitlines() == [f"{name}: ok, {tmp_path / source.folders[0]}" for name, source in data.SOURCES.items()]
+    assert not err
+
+    (tmp_path / ED / "valid.csv").unlink()
+    (tmp_path / "isear" / "isear.csv").write_text("nothing", encoding="utf-8")
+    labels = tmp_path / "goemotions" / "emotions.txt"
+    labels.write_text(labels.read_text(encoding="utf-8").rstrip("\n"), encoding="utf-8")
+    assert run("fetch", "--check", "--to", tmp_path) == 1
+    out, err = capsys.readouterr()
+    assert [line.split(",")[0] for line in out.splitlines()] == ["emoint: ok", "sst5: ok", "sst2: ok"]
+    missing, unknown, damaged = err.splitlines()
+    assert missing == f"{ED}: missing in {tmp_path}"
+    assert unknown.startswith("goemotions: emotions.txt in ") and "unknown hash" in unknown
+    assert damaged.startswith("isear is damaged") and "line 1" in damaged
+
+    assert [run("fetch", name, "--check", "--to", tmp_path) for name in (ED, "goemotions", "isear", "sst5")] == [
+        1, 1, 1, 0]
+    assert run("fetch", "--check") == 1 and capsys.readouterr().err.count(": missing in") == 7
+
+
+@pytest.mark.parametrize("arguments", [["fetch"], ["fetch", "mnist"], ["fetch", "isear", "supersense"],
+                                       ["fetch", "--to", "here"]])
+def test_fetch_says_what_can_be_named(run, capsys, arguments):
+    with pytest.raises(SystemExit) as caught:
+        run(*arguments)
+    assert caught.value.code == 2 and ", ".join(data.SOURCES) in capsys.readouterr().err
+
+
+def test_fetch_is_light(own_cache):
+    code = ("import sys; sys.argv = ['lclkit', 'fetch', '--check']\n"
+            "from lclkit import __main__\n"
+            "print(__main__.main(), [name for name in ('torch', 'transformers') if name in sys.modules])")
+    run = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "1 []" and run.stderr.count(": missing in") == 6
 
 
 @pytest.mark.parametrize("arguments", [[], ["cure"]])

@@ -1,7 +1,7 @@
 import errno
-import hashlib
 import importlib.util
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -16,12 +16,13 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from conftest import isear_line
 
 from lclkit import __version__, data, paper
 
 REPOSITORY = Path(__file__).parents[1]
 ED = "empatheticdialogues"
-ED_SIZES = (24, 12, 12)
+NAMES = list(data.SOURCES)
 
 
 def frame(*rows):
@@ -39,29 +40,11 @@ def rows(dataset):
             for split in data.SPLITS}
 
 
-@pytest.fixture
-def ed_source(monkeypatch):
-    """A function that changes what is known of EmpatheticDialogues; sizes are those of the made files."""
-    def change(**changes):
-        changed = replace(data.SOURCES[ED], **{"sizes": ED_SIZES} | changes)
-        monkeypatch.setitem(data.SOURCES, ED, changed)
-        return changed
-
-    change()
-    return change
-
-
-def sha256s(folder):
-    return {f"{split}.csv": {hashlib.sha256((folder / f"{split}.csv").read_bytes()).hexdigest()}
-            for split in data.SPLITS}
-
-
-@pytest.fixture
-def ed(tmp_path, made_ed, ed_source):
-    """A folder of made raw files whose hashes are known, and what should be read from them."""
-    expected = made_ed(tmp_path / "root" / ED)
-    ed_source(files=sha256s(tmp_path / "root" / ED))
-    return tmp_path / "root", expected
+def load_quietly(*arguments, **named):
+    """Load, where a warning is an error."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        return data.load(*arguments, **named)
 
 
 @pytest.mark.parametrize("splits, message", [
@@ -124,12 +107,17 @@ def test_subset_refuses(made_dataset, classes, message):
         made_dataset.subset(classes)
 
 
-def test_subset_of_the_paper(ed):
-    root, expected = ed
-    some = data.load(ED, root).subset("4-hard-a")
-    assert some.name == f"{ED}-4-hard-a"
+@pytest.mark.parametrize("variant", data.VARIANTS)
+def test_subset_of_the_paper(made, tmp_path, variant):
+    expected = made(ED)
+    whole = data.load(ED, tmp_path / "root", variant)
+    some = whole.subset("4-hard-a")
+    assert some.name == f"{whole.name}-4-hard-a"
     assert some.classes == paper.SUBSETS["4-hard-a"] == ("afraid", "anxious", "apprehensive", "terrified")
-    assert rows(some) == {split: [row for row in texts if row[1] in some.classes] for split, texts in expected.items()}
+    kept = {split: [row for row in texts if row[1] in some.classes] for split, texts in rows(whole).items()}
+    assert rows(some) == kept
+    assert {split: len(texts) for split, texts in kept.items()} == {"train": 16, "valid": 8, "test": 8}
+    assert (kept["train"] == [row for row in expected["train"] if row[1] in some.classes]) == (variant != "paper")
 
 
 def test_sample(made_dataset):
@@ -144,16 +132,142 @@ def test_sample(made_dataset):
     assert made_dataset.sample(1000).hash == made_dataset.hash
 
 
-def test_ed_is_parsed(ed):
-    root, expected = ed
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        dataset = data.load(ED, root)
-    assert dataset.classes == ("afraid", "anxious", "apprehensive", "joyful", "sad", "terrified")
+@pytest.mark.parametrize("name", NAMES)
+def test_raw_files_are_parsed(made, tmp_path, name):
+    expected = made(name)
+    dataset = load_quietly(name, tmp_path / "root")
     assert rows(dataset) == expected
-    texts = [text for text, _ in expected["train"]]
-    assert sum(text.count('"') % 2 for text in texts) > 5 and all("," in text for text in texts)
-    assert dataset.citation and dataset.licence
+    assert dataset.name == name and dataset.citation and dataset.licence
+    assert dataset.ordinal == name.startswith("sst")
+    if not dataset.ordinal:
+        assert dataset.classes == tuple(sorted({label for _, label in expected["train"]}))
+    assert {*data.VARIANTS} <= {*data.SOURCES[name].variants}
+
+
+def test_classes_of_sst_are_in_order(made, tmp_path):
+    made("sst5"), made("sst2")
+    assert data.load("sst5", tmp_path / "root").classes == (
+        "very negative", "negative", "neutral", "positive", "very positive")
+    assert data.load("sst2", tmp_path / "root").classes == ("negative", "positive")
+
+
+@pytest.mark.parametrize("name, variant, first", [
+    (ED, "default", '"In train, on day 0, I felt joyful, as one does.'),
+    (ED, "released", '"In train, on day 0, I felt joyful, as one does.'),
+    (ED, "paper", "Really, turn 1 of 0?"),
+    ("goemotions", "default", '"Quoted" at first, in train'),
+    ("goemotions", "released", "Quoted at first, in train"),
+    ("goemotions", "paper", '"Quoted" at first, in train'),
+    ("emoint", "default", 'Say "anger" in train'.strip('"')),
+    ("emoint", "released", "day 0 of train"),
+    ("emoint", "paper", "day 0 of train"),
+    ("sst5", "released", "Film 0 in train"),
+    ("sst2", "paper", "Film 0 in train"),
+])
+def test_variants(made, tmp_path, name, variant, first):
+    made(name)
+    dataset = load_quietly(name, tmp_path / "root", variant=variant)
+    assert dataset.train.text[0] == first
+    assert dataset.name == (name if variant == "default" else f"{name}-{variant}")
+
+
+@pytest.mark.parametrize("name, settings", [("isear", (3e-5, 0.5, 0.3)), ("goemotions", (2e-5, 0.1, 0.3)),
+                                            ("sst5", (2e-5, 0.5, 0.1)), ("emoint", (2e-5, 0.5, 0.3))])
+def test_settings_are_those_of_every_variant(made, tmp_path, name, settings):
+    made(name)
+    for variant in data.SOURCES[name].variants:
+        assert tuple(paper.settings(data.load(name, tmp_path / "root", variant).name).values()) == settings
+
+
+def test_variants_of_quotes(made, tmp_path):
+    made("goemotions")
+    texts = dict(zip(*(data.load("goemotions", tmp_path / "root", variant).test.text
+                       for variant in ("default", "released")), strict=True))
+    assert texts == {'"Quoted" at first, in test': "Quoted at first, in test", 'He said "test"': 'He said "test"',
+                     "[NAME], NA \\n 'or' test": "[NAME], NA \\n 'or' test", '"No end, "" in test': 'No end, " in test'}
+
+
+@pytest.mark.parametrize("name", [*NAMES, "supersense", "mine.csv"])
+def test_unknown_variant(name):
+    known = "default, released, paper" if name in NAMES else "default"
+    more = ", stratified" if name == "isear" else ""
+    with pytest.raises(data.DataError, match=f"{name} has no variant 'best'; it has: {known}{more}$"):
+        data.load(name, variant="best")
+
+
+def read_isear(made, tmp_path, variant, lines):
+    made("isear")
+    file = tmp_path / "root" / "isear" / "isear.csv"
+    header = file.read_text(encoding="utf-8").split("\n")[0]
+    file.write_text("\n".join([header, *lines]), encoding="utf-8", newline="\n")
+    return sorted(row for part in data.SOURCES["isear"].read(file.parent, variant) for row in part)
+
+
+@pytest.mark.parametrize("raw, default, released", [
+    ("we met and á especially so", "we met and especially so", "we met and especially so"),
+    ("we metá especially so", "we met especially so", "we metespecially so"),
+    ('she said á|\\"no\\"á|and left', 'she said \\"no\\" and left', 'she said \\"no\\"and left'),
+    ("he went away.á", "he went away.", "he went away."),
+    ('a line|too many"', 'a line too many"', 'a line too many"'),
+    ("[ No response.]", "[ No response.]", "[ No response.]"),
+    ('"never closed', '"never closed', '"never closed'),
+])
+def test_isear_line_breaks(made, tmp_path, raw, default, released):
+    lines = [isear_line(text, "joy") for text in (raw, "b", "c", "d", "e")]
+    for variant, text in (("default", default), ("released", released), ("paper", default), ("stratified", default)):
+        assert (text, "joy") in read_isear(made, tmp_path, variant, lines)
+
+
+def test_isear_stratified(made, tmp_path):
+    made("isear")
+    texts = [f"{name} {i}" for name, n in (("joy", 40), ("guilt", 20), ("shame", 10)) for i in range(n)]
+    lines = [isear_line(text, text.split()[0]) for text in texts]
+    lines += [lines[0], isear_line("in two", "joy"), isear_line("in two", "guilt"), isear_line("in two", "joy")]
+    found = read_isear(made, tmp_path, "stratified", lines)
+    assert found == sorted((text, text.split()[0]) for text in texts)
+    parts = data.SOURCES["isear"].read(tmp_path / "root" / "isear", "stratified")
+    assert [Counter(label for _, label in part) for part in parts] == [
+        {"joy": 24, "guilt": 12, "shame": 6}, {"joy": 8, "guilt": 4, "shame": 2}, {"joy": 8, "guilt": 4, "shame": 2}]
+    assert len(read_isear(made, tmp_path, "default", lines)) == 74
+
+
+@pytest.mark.parametrize("raw, default, printed", [
+    ("@some.one_1: hi @two", "USER_MENTION hi USER_MENTION", "USER_MENTION hi USER_MENTION"),
+    ("see https://t.co/x?y=1 or www.made.org now", "see URL or URL now", "see URL or URL now"),
+    ("salt &amp; pepper &lt; all", "salt and pepper &lt; all", "salt &amp; pepper &lt; all"),
+    ("so #angry#sad #2day, # #", "so angry#sad 2day, # #", "so #angry#sad #2day, # #"),
+    ("rt this RT that art", "this RT that art", "rt this RT that art"),
+    ("well.. so... it. is", "well so it. is", "well.. so... it. is"),
+    ("'\" quoted it's \"here\" '", "quoted it's \"here", "'\" quoted it's \"here\" '"),
+    ("caf\xe9 \U0001f620 ok\u2019s", "caf oks", "caf oks"),
+    ("  much   space \xa0 ", "much space", "much space"),
+    ("sooooo goood Noo!!! 1000", "sooooo goood Noo!!! 1000", "soo good Noo!!! 1000"),
+    ("www.xxx.yyy", "URL", "URL"),
+    (r"a literal \n stays", r"a literal \n stays", r"a literal \n stays"),
+])
+def test_emoint_cleaning(made, tmp_path, raw, default, printed):
+    made("emoint")
+    folder = tmp_path / "root" / "emoint"
+    (folder / "sadness-ratings-0to1.train.txt").write_text(f"1\t{raw}\tsadness\t0.5\n", encoding="utf-8", newline="\n")
+    for variant, text in (("default", default), ("released", default), ("paper", printed)):
+        assert data.SOURCES["emoint"].read(folder, variant)[0][-1] == (text, "sadness")
+
+
+@pytest.mark.parametrize("tree, text", [
+    ("(3 (2 -LRB-) (3 (2 good) (3 -RRB-)))", "( good )"),
+    (r"(3 (2 writer\/director) (1 5\*))", "writer director 5"),
+    ("(3 (3 (2 It) (2 's)) (4 (3 (2 not) (2 ``)) (2 (2 fun) (2 ''))))", "It 's not `` fun ''"),
+    ("(3 (2 caf\xe9) (2 (2 --) (2 (2 Jean-Claude) (2 .))))", "caf Jean Claude"),
+    ("(3 (2 What) (2 (2 ?) (2 (2 10,000) (2 !))))", "What ? 10,000 !"),
+    ("(3 Great)", "Great"),
+])
+def test_sst_cleaning(made, tmp_path, tree, text):
+    made("sst5")
+    folder = tmp_path / "root" / "sst"
+    (folder / "dev.txt").write_text(tree + "\n", encoding="utf-8", newline="\n")
+    for variant in data.VARIANTS:
+        assert data.SOURCES["sst5"].read(folder, variant)[1] == [(text, "positive")]
+        assert data.SOURCES["sst2"].read(folder, variant)[1] == [(text, "positive")]
 
 
 def test_git_blob_ids_are_known_hashes(tmp_path):
@@ -163,55 +277,125 @@ def test_git_blob_ids_are_known_hashes(tmp_path):
         "5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03"}
 
 
-def test_ed_of_right_size_but_unknown_hash_warns(ed, made_ed):
-    root, expected = ed
-    file = root / ED / "valid.csv"
-    file.write_text(file.read_text(encoding="utf-8").replace("day 0", "day 9"), encoding="utf-8", newline="\n")
-    with pytest.warns(UserWarning, match=r"valid\.csv in .* has an unknown hash") as caught:
-        dataset = data.load(ED, root)
-    assert len(caught) == 1 and "train.csv" not in str(caught[0].message)
-    assert rows(dataset)["valid"] == [(text.replace("day 0", "day 9"), label) for text, label in expected["valid"]]
+@pytest.fixture(params=NAMES)
+def training(request, made, tmp_path):
+    """Of each data set: its name, and the first file with training texts."""
+    made(request.param)
+    folder = tmp_path / "root" / data.SOURCES[request.param].folders[0]
+    return request.param, next(folder / file for file in data.SOURCES[request.param].files
+                               if "train" in file or file == "isear.csv")
 
 
-def test_ed_of_wrong_size(ed, ed_source):
-    root, _ = ed
-    ed_source(sizes=(24, 12, 13))
-    with pytest.raises(data.DataError, match=r"\(24, 12, 12\) texts.* \(24, 12, 13\)"):
-        data.load(ED, root)
+def test_right_sizes_but_an_unknown_hash(training, tmp_path):
+    name, file = training
+    before = data.load(name, tmp_path / "root")
+    file.write_bytes(file.read_bytes().replace(b"train", b"brain").replace(b"years", b"weeks"))
+    with pytest.warns(UserWarning, match=rf"{name}: {file.name} in .* has an unknown hash") as caught:
+        after = data.load(name, tmp_path / "root")
+    assert len(caught) == 1 and Path(caught[0].filename).name == "test_data.py"
+    assert after.hash != before.hash
 
 
-def test_ed_with_a_damaged_line(ed):
-    root, _ = ed
-    with open(root / ED / "test.csv", "a", encoding="utf-8") as file:
-        file.write("hit:99_conv:99,1,sad,half a li")
-    with pytest.raises(data.DataError, match=r"test\.csv: a line has 4 comma-separated fields"):
-        data.load(ED, root)
+def test_windows_line_ends(training, tmp_path):
+    name, file = training
+    before = data.load(name, tmp_path / "root")
+    file.write_bytes(file.read_bytes().replace(b"\n", b"\r\n"))
+    with pytest.warns(UserWarning, match="unknown hash"):
+        assert data.load(name, tmp_path / "root").hash == before.hash
 
 
-@pytest.mark.parametrize("file, before, after", [
-    ("train.csv", b"as one does", b"as \xe9 does"),             # no UTF-8
-    ("train.csv", b"as one does", b"as one\rdoes"),             # a bare carriage return
-    ("test.csv", b",joyful,", b",merry,"),                      # a class that train does not have
-], ids=["encoding", "carriage return", "strange class"])
-def test_ed_that_is_damaged_otherwise(ed, file, before, after):
-    root, _ = ed
-    path = root / ED / file
-    path.write_bytes(path.read_bytes().replace(before, after))
-    with pytest.raises(data.DataError), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        data.load(ED, root)
+def test_wrong_sizes(training, tmp_path, monkeypatch):
+    name, file = training
+    source = data.SOURCES[name]
+    train, valid, test = source.sizes["default"]
+    monkeypatch.setitem(data.SOURCES, name, replace(source, sizes={"default": (train, valid, test + 1)}))
+    with pytest.raises(data.DataError, match=rf"\({train}, {valid}, {test}\) texts, not .* {test + 1}\)"):
+        data.load(name, tmp_path / "root")
 
 
-def test_places_are_searched_in_order(tmp_path, own_cache, monkeypatch, made_ed):
+def lengthen(content):
+    return content.replace(b"train", b"train" * 2_000_000, 1).replace(b"years", b"years" * 2_000_000, 1)
+
+
+@pytest.mark.parametrize("damage, reason", [
+    (lambda content: bytes(range(256)) * 40, "is not UTF-8|line 1"),
+    (lambda content: b"\0" * 5000, "line 1"),
+    (lambda content: b"", "is empty"),
+    (lambda content: b"\n", "line 1"),
+    (lambda content: b"text,label\nmade,joy\n", "line 1"),
+    (lambda content: content + b"x" * 10_000_000, "line "),
+    (lambda content: content + b"|,\t(" * 2_000_000, "line "),
+    (lengthen, "line "),
+    (lambda content: content + b"caf\xe9\n", "is not UTF-8"),
+    (lambda content: content.decode().encode("utf-16"), "is not UTF-8"),
+    (lambda content: content * 2, "texts, not|line "),
+    (lambda content: content.replace(b"a", b"\r"), "line |empty"),
+    (lambda content: content + b"\n", "line "),
+], ids=["binary", "zeros", "empty", "blank", "wrong columns", "10 MB line", "10 MB of separators", "10 MB text",
+        "latin-1", "utf-16", "twice", "carriage returns", "blank line"])
+def test_hostile_files(training, tmp_path, damage, reason):
+    name, file = training
+    content = file.read_bytes()
+    file.write_bytes(damage(content))
+    assert file.read_bytes() != content
+    with pytest.raises(data.DataError, match=reason) as caught:
+        load_quietly(name, tmp_path / "root")
+    message = str(caught.value)
+    assert message.startswith(f"{name} is damaged or another version: ")
+    assert message.endswith(f"; move {file.parent} away and run: python -m lclkit fetch {name}")
+    assert message.isprintable() and len(message) < 450 + 3 * len(str(file))
+
+
+@pytest.mark.parametrize("share", [0.99, 0.9, 0.5])
+def test_files_cut_short(training, tmp_path, share):
+    name, file = training
+    content = file.read_bytes()
+    file.write_bytes(content[:int(share * len(content))])
+    with pytest.raises((data.DataError, UserWarning), match="line |bracket|texts, not|unknown hash"):
+        load_quietly(name, tmp_path / "root")
+
+
+@pytest.mark.parametrize("name, file, before, after, message", [
+    (ED, "test.csv", ",joyful,", ",merry,", "no text of class 'merry'"),
+    (ED, "train.csv", "conv_id,", "hit:0_conv:0,", "line 1 is not as"),
+    ("goemotions", "dev.tsv", "\t1\tid1", "\t4\tid1", "dev.tsv, line 3 is not as"),
+    ("goemotions", "dev.tsv", "\t1\tid1", "\t\tid1", "dev.tsv, line 3 is not as"),
+    ("goemotions", "dev.tsv", "\t0,2\t", "\t0,22\t", "dev.tsv, line 1 is not as"),
+    ("goemotions", "emotions.txt", "joy\nneutral", "joy", "line 6 is not as"),
+    ("isear", "isear.csv", "|joy|", "|merry|", "line 2 is not as"),
+    ("emoint", "joy-ratings-0to1.test.gold.txt", "joy\t", "fear\t", "line 1 is not as"),
+    ("sst5", "dev.txt", "(3 ", "(5 ", "line 4 is not as|bracket"),
+    ("sst2", "test.txt", "(2 Film) (3 0)", "(2 Film) (3 0", "a bracket is missing in"),
+])
+def test_a_wrong_field(made, tmp_path, name, file, before, after, message):
+    made(name)
+    path = tmp_path / "root" / data.SOURCES[name].folders[0] / file
+    content = path.read_bytes()
+    assert before.encode() in content
+    path.write_bytes(content.replace(before.encode(), after.encode()))
+    with pytest.raises(data.DataError, match=message):
+        load_quietly(name, tmp_path / "root")
+
+
+def test_places_are_searched_in_order(tmp_path, own_cache, monkeypatch, made):
     monkeypatch.setenv("LCLKIT_DATA", str(tmp_path / "env"))
     root, env = tmp_path / "root", tmp_path / "env"
     assert data.search_path(root) == [root, env, own_cache]
     for base in (root, env, own_cache):
-        made_ed(base / ED)
+        made(ED, base)
     for base in (root, env, own_cache):
-        assert data.find(ED, root) == base / ED
+        assert data.find(ED, data.search_path(root)) == data.fetch(ED, data.search_path(root)) == base / ED
+        assert data.find(ED) == (env if base == root else base) / ED
         (base / ED / "test.csv").unlink()
-    assert data.find(ED, root) is None
+    assert data.find(ED, data.search_path(root)) is None
+
+
+@pytest.mark.parametrize("name, folder", [("sst5", "sst"), ("sst2", "trees"), ("sst5", "sst/trees"),
+                                          ("goemotions", "goemotions/data")])
+def test_layouts(tmp_path, made, name, folder):
+    expected = made(name, folder=folder)
+    assert data.find(name, [tmp_path / "root"]) == tmp_path / "root" / folder
+    assert rows(load_quietly(name, tmp_path / "root")) == expected
 
 
 def test_unknown_data_set():
@@ -219,93 +403,161 @@ def test_unknown_data_set():
         data.load("mnist")
 
 
-def test_missing_and_unreachable(tmp_path, own_cache, monkeypatch, ed_source):
+@pytest.mark.parametrize("name", NAMES)
+def test_missing_and_unreachable(tmp_path, own_cache, monkeypatch, capsys, name):
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{closed.getsockname()[1]}/made.tar.gz"
+        address = f"http://127.0.0.1:{closed.getsockname()[1]}/made.txt"
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setenv("LCLKIT_DATA", str(tmp_path / "env"))
-    ed_source(url=url)
+    source = data.SOURCES[name]
+    monkeypatch.setitem(data.SOURCES, name, replace(source, files={
+        file: (address, *known) for file, (_, *known) in source.files.items()}))
     with pytest.raises(data.DataError) as caught:
-        data.load(ED, tmp_path / "root")
-    message = str(caught.value)
-    for place in (tmp_path / "root" / ED, tmp_path / "env" / ED, own_cache / ED, url):
+        data.load(name, tmp_path / "root")
+    message, folder = str(caught.value), source.folders[0]
+    for place in (tmp_path / "root" / folder, tmp_path / "env" / folder, own_cache / folder, address):
         assert str(place) in message
     assert "set LCLKIT_DATA to the folder above" in message and "\n" not in message
+    assert re.search(r"\(ConnectionError: .{1,80}\)\. Try", message)
     assert not list(own_cache.glob("*"))
+    assert source.citation in (printed := capsys.readouterr().out) and source.licence in printed
 
 
-@pytest.fixture
-def served(tmp_path, own_cache, monkeypatch, made_ed, ed_source):
-    """The folder of a local server, the made raw files, and a function that packs these for the server."""
+class Site:
+    """A local server of `folder`. It notes what is asked for; `half` are names of files it breaks off half-way."""
+
+    def __init__(self, folder):
+        self.folder, self.asked, self.half, site = folder, [], set(), self
+
+        class Handler(SimpleHTTPRequestHandler):
+            def log_message(self, *_):
+                pass
+
+            def do_GET(self):
+                site.asked.append(Path(self.path).name)
+                super().do_GET()
+
+            def copyfile(self, source, outputfile):
+                content = source.read()
+                outputfile.write(content[:len(content) // 2] if Path(self.path).name in site.half else content)
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=folder))
+        self.address = f"http://127.0.0.1:{self.server.server_port}"
+        threading.Thread(target=self.server.serve_forever, args=[.01], daemon=True).start()
+
+    def stop(self):
+        self.server.shutdown()
+        self.server.server_close()
+
+
+@pytest.fixture(params=NAMES)
+def served(request, tmp_path, own_cache, monkeypatch, made):
+    """A data set's name, what should be read, its site, and a function that packs what is packed in an archive."""
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    files, site = tmp_path / "files" / ED, tmp_path / "site"
-    site.mkdir()
-    expected = made_ed(files)
-    handler = type("Quiet", (SimpleHTTPRequestHandler,), {"log_message": lambda *_: None})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=site))
-    threading.Thread(target=server.serve_forever, args=[.01], daemon=True).start()
-    ed_source(url=f"http://127.0.0.1:{server.server_port}/made.tar.gz", files=sha256s(files))
+    name, archive = request.param, request.param == ED
+    expected = made(name, tmp_path / "site")
+    source = data.SOURCES[name]
+    folder = source.folders[0]
+    site = Site(tmp_path / "site")
 
     def pack():
-        with tarfile.open(site / "made.tar.gz", "w:gz") as archive:
-            archive.add(files, ED)
-        return site / "made.tar.gz"
+        if archive:
+            with tarfile.open(tmp_path / "site" / "made.tar.gz", "w:gz") as packed:
+                packed.add(tmp_path / "site" / folder, folder)
 
-    def stop():
-        server.shutdown()
-        server.server_close()
-
-    yield files, expected, pack, stop
-    stop()
+    pack()
+    monkeypatch.setitem(data.SOURCES, name, replace(source, files={
+        file: (f"{site.address}/{'made.tar.gz' if archive else f'{folder}/{file}'}", *known)
+        for file, (_, *known) in source.files.items()}))
+    yield name, expected, site, pack
+    site.stop()
 
 
 def test_download(served, own_cache, capsys):
-    _, expected, pack, stop = served
-    pack()
-    assert rows(data.load(ED)) == expected
+    name, expected, site, _ = served
+    source = data.SOURCES[name]
+    assert rows(load_quietly(name)) == expected
     printed = capsys.readouterr().out
-    assert "Rashkin" in printed and "CC BY-NC" in printed
-    assert [file.name for file in own_cache.iterdir()] == [ED]
-    assert {file.name for file in (own_cache / ED).iterdir()} == {"train.csv", "valid.csv", "test.csv"}
-    stop()
-    assert rows(data.load(ED)) == expected
+    assert source.citation in printed and source.licence in printed
+    assert [file.name for file in own_cache.iterdir()] == [source.folders[0]]
+    assert {file.name for file in (own_cache / source.folders[0]).iterdir()} == {*source.files}
+    assert sorted(site.asked) == (["made.tar.gz"] if name == ED else sorted(source.files))
+    site.stop()
+    assert rows(load_quietly(name)) == expected
     assert capsys.readouterr().out == ""
 
 
-def test_download_with_an_altered_file(served, own_cache):
-    files, _, pack, _ = served
-    with open(files / "valid.csv", "a", encoding="utf-8") as file:
-        file.write("hit:99_conv:99,1,sad,More,0,More,5|5|5_2|2|5,\n")
-    pack()
-    with pytest.raises(data.DataError, match=r"valid\.csv from .* \(wrong hash\)"):
-        data.load(ED)
+def last_file(name, site):
+    return site.folder / data.SOURCES[name].folders[0] / list(data.SOURCES[name].files)[-1]
+
+
+def restarts(name, expected, own_cache):
+    """There is no debris after an error, and the next try, from a good server, begins anew."""
     assert not list(own_cache.glob("*"))
+    return rows(load_quietly(name)) == expected
+
+
+def test_download_of_an_altered_file(served, own_cache):
+    name, expected, site, pack = served
+    file = last_file(name, site)
+    content = file.read_bytes()
+    file.write_bytes(content + content[:content.index(b"\n")] + b"\n")
+    pack()
+    with pytest.raises(data.DataError, match=rf"{file.name} from {site.address}.* \(wrong hash\), so nothing"):
+        data.load(name)
+    file.write_bytes(content)
+    pack()
+    assert restarts(name, expected, own_cache)
 
 
 def test_download_without_one_file(served, own_cache):
-    files, _, pack, _ = served
-    (files / "test.csv").unlink()
+    name, expected, site, pack = served
+    file = last_file(name, site)
+    file.rename(site.folder / "away")
     pack()
-    with pytest.raises(data.DataError, match=r"test\.csv from .* is not the file expected"):
-        data.load(ED)
-    assert not list(own_cache.glob("*"))
+    with pytest.raises(data.DataError, match="not the file expected" if name == ED else "could not be fetched .*404"):
+        data.load(name)
+    (site.folder / "away").rename(file)
+    pack()
+    assert restarts(name, expected, own_cache)
 
 
 @pytest.mark.parametrize("share", [0.5, 0.9, 0])
 def test_download_cut_short(served, own_cache, share):
-    archive = served[2]()
-    content = archive.read_bytes()
-    archive.write_bytes(content[:int(share * len(content))])
-    with pytest.raises(data.DataError, match="set LCLKIT_DATA"):
-        data.load(ED)
-    assert not list(own_cache.glob("*"))
+    name, expected, site, pack = served
+    file = site.folder / "made.tar.gz" if name == ED else last_file(name, site)
+    content = file.read_bytes()
+    file.write_bytes(content[:int(share * len(content))])
+    with pytest.raises(data.DataError, match="set LCLKIT_DATA") as caught:
+        data.load(name)
+    assert "\n" not in str(caught.value)
+    file.write_bytes(content)
+    assert restarts(name, expected, own_cache)
 
 
-def test_download_that_the_server_does_not_have(served, own_cache):
-    with pytest.raises(data.DataError, match="could not be fetched .*404"):
-        data.load(ED)
-    assert not list(own_cache.glob("*"))
+def test_download_that_breaks_off(served, own_cache):
+    name, expected, site, _ = served
+    site.half.add("made.tar.gz" if name == ED else last_file(name, site).name)
+    with pytest.raises(data.DataError, match="could not be fetched|wrong hash"):
+        data.load(name)
+    site.half.clear()
+    assert restarts(name, expected, own_cache)
+
+
+def test_download_of_what_is_missing_only(served, tmp_path):
+    name, expected, site, _ = served
+    source = data.SOURCES[name]
+    target = data.fetch(name, [tmp_path / "nothing here", tmp_path / "to"])
+    assert target == tmp_path / "to" / source.folders[0] and not (tmp_path / "nothing here").exists()
+    lost = target / list(source.files)[-1]
+    content = lost.read_bytes()
+    lost.unlink()
+    site.asked.clear()
+    assert data.fetch(name, [tmp_path / "to"]) == target
+    assert lost.read_bytes() == content
+    assert site.asked == ["made.tar.gz" if name == ED else lost.name]
+    assert rows(load_quietly(name, tmp_path / "to")) == expected
 
 
 @pytest.fixture
@@ -493,13 +745,87 @@ def test_provenance_needs_no_git(tmp_path, monkeypatch, missing):
     assert {"python", "torch", "transformers", "nltk", "numpy"} <= set(made["versions"])
 
 
+def sizes(dataset):
+    return tuple(len(getattr(dataset, split)) for split in data.SPLITS)
+
+
 @pytest.mark.data
-def test_real_ed(real_data):
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        dataset = data.load(ED, real_data)
-    assert tuple(len(getattr(dataset, split)) for split in data.SPLITS) == (19_533, 2_770, 2_547)
-    assert len(dataset.classes) == 32
+@pytest.mark.parametrize("variant", data.VARIANTS)
+@pytest.mark.parametrize("name, classes", [(ED, 32), ("goemotions", 27), ("isear", 7), ("emoint", 4), ("sst5", 5),
+                                           ("sst2", 2)])
+def test_real_sizes(real_data, name, classes, variant):
+    dataset = load_quietly(name, real_data, variant)
+    more = (name, variant) == ("emoint", "default")
+    assert sizes(dataset) == tuple(n + more for n in paper.SIZES[name])
+    assert len(dataset.classes) == classes
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("variant", data.VARIANTS)
+def test_real_ed(real_data, variant):
+    dataset = load_quietly(ED, real_data, variant)
     assert set().union(*paper.SUBSETS.values()) < set(dataset.classes)
-    hard = dataset.subset("4-hard-a")
-    assert tuple(len(getattr(hard, split)) for split in data.SPLITS) == (2_339, 329, 293)
+    found = {name: sizes(dataset.subset(name)) for name in paper.SUBSETS}
+    assert found == {
+        "16": (10_705, 1_509, 1_376), "8": (5_420, 732, 686), "4-easy": (2_598, 361, 328),
+        "4-hard-a": (2_339, 329, 293), "4-hard-b": (2_360, 343, 323), "4-hard-c": (2_425, 302, 283),
+        "4-hard-d": (2_597, 324, 312), "4-hard-d-joyful": (2_577, 338, 328)}
+
+
+@pytest.mark.data
+def test_real_ed_situations_are_not_utterances(real_data):
+    situations, utterances = (data.load(ED, real_data, variant) for variant in ("default", "paper"))
+    assert [int((getattr(situations, split).text == getattr(utterances, split).text).sum())
+            for split in data.SPLITS] == [4_728, 472, 355]
+
+
+@pytest.mark.data
+def test_real_goemotions(real_data):
+    dataset, released = (data.load("goemotions", real_data, variant) for variant in ("default", "released"))
+    assert dataset.classes == tuple((real_data / "goemotions" / "emotions.txt").read_text().split()[:27])
+    assert [int((getattr(dataset, split).label == 16).sum()) for split in data.SPLITS] == [39, 6, 2]
+    assert dataset.classes[16] == "grief" and dataset.train.text.duplicated().sum() == 114
+    assert (dataset.train.text != released.train.text).sum() == dataset.train.text.str.startswith('"').sum() == 546
+    for split, part in zip(data.SPLITS, ("train", "dev", "test"), strict=True):         # as the authors read it
+        table = pd.read_csv(real_data / "goemotions" / f"{part}.tsv", sep="\t", names=["text", "label", "id"])
+        table = table[table.label.str.fullmatch("[0-9]|1[0-9]|2[0-6]")]
+        assert list(table.text.str.strip()) == list(getattr(released, split).text)
+        assert list(table.label.astype(int)) == list(getattr(released, split).label)
+
+
+@pytest.mark.data
+def test_real_isear(real_data):
+    dataset, released, stratified = (data.load("isear", real_data, variant)
+                                     for variant in ("default", "released", "stratified"))
+    assert sizes(stratified) == (4_489, 1_497, 1_497)
+    texts = pd.concat([getattr(stratified, split).text for split in data.SPLITS])
+    assert not texts.duplicated().any() and (texts != "[ No response.]").all()
+    assert dataset.test.text.isin(dataset.train.text).sum() == 40
+    assert (dataset.train.text == "[ No response.]").sum() == 42
+    assert dataset.train.text.str.fullmatch(r"\[.*\]").sum() == 110
+    pairs = [pair for split in data.SPLITS
+             for pair in zip(getattr(dataset, split).text, getattr(released, split).text, strict=True)]
+    assert sum(one != other for one, other in pairs) == 4
+    assert all(one.replace(" ", "") == other.replace(" ", "") and "\xe1" not in one for one, other in pairs)
+
+
+@pytest.mark.data
+def test_real_emoint(real_data):
+    dataset, released, printed = (data.load("emoint", real_data, variant) for variant in data.VARIANTS)
+    for split in data.SPLITS:
+        assert list(getattr(dataset, split).text[1:]) == list(getattr(released, split).text)
+    assert Counter(released.train.label)[0] == 856
+    known = dataset.train.groupby("text").label.agg(set)
+    seen = dataset.test[dataset.test.text.isin(known.index)]
+    assert len(seen) == 96 and sum(label not in known[text] for text, label in seen.itertuples(index=False)) == 91
+    assert [int(some.train.text.str.contains("#").sum()) for some in (printed, released)] == [1_595, 32]
+    assert not any(re.search(r"([A-Za-z])\1\1", text) for text in printed.train.text)
+
+
+@pytest.mark.data
+def test_real_sst(real_data):
+    five, two = data.load("sst5", real_data), data.load("sst2", real_data)
+    assert [list(getattr(five, split).label.value_counts().sort_index()) for split in data.SPLITS] == [
+        [1_092, 2_218, 1_624, 2_322, 1_288], [139, 289, 229, 279, 165], [279, 633, 389, 510, 399]]
+    assert list(five.train.text[five.train.label != 2]) == list(two.train.text)
+    assert not pd.concat([five.train, five.test]).text.str.contains(r"[^A-Za-z0-9(),!?'` ]|  |[LR]RB").any()
