@@ -22,7 +22,8 @@ from tqdm import tqdm
 from lclkit import augment, data, losses, models, paper
 
 CHOICES = {"loss": ("ce", "scl", "lcl"), "pooling": models.POOLINGS, "form": losses.FORMS,
-           "order": ("random", "length"), "precision": ("auto", "fp32", "bf16", "fp16")}
+           "order": ("random", "length"), "precision": ("auto", "fp32", "bf16", "fp16"),
+           "augmentation": augment.RECIPES, "resample": ("once", "epoch")}
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")     # for equal numbers; read at the first product on CUDA
 COLUMNS = {"phi": "p", "psi": "w"}      # network -> prefix of its probabilities in predictions.csv
 RESULTS_VERSION = 1                     # raise it when the same settings would give other numbers
@@ -48,6 +49,8 @@ class Config:
     form: str = "released"                  # or "printed", see lclkit.losses
     order: str = "random"                   # of the texts; "length" pads less, see _batches
     precision: str = "auto"
+    augmentation: str = "paper"             # how views are made, see lclkit.augment
+    resample: str = "once"                  # one view of each text for all runs; "epoch": a new one each epoch
 
     def __post_init__(self):
         for name, allowed in CHOICES.items():
@@ -57,6 +60,8 @@ class Config:
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name}: expected a number above 0, found {getattr(self, name)}")
         losses.joint_loss(0, 0, 0, self.alpha)      # knows what alpha may be
+        if self.resample == "epoch" and self.trainable_layers is not None:
+            raise ValueError("resample: frozen layers see one view only; set trainable_layers=None or resample='once'")
 
 
 @dataclass(frozen=True)
@@ -132,7 +137,6 @@ def _fit(dataset, config, items, device):
                                weighting=config.loss == "lcl")
     networks = nn.ModuleDict({"phi": phi} | ({"psi": psi} if psi else {})).to(device, torch.float32)
     labels = torch.as_tensor(dataset.train.label.to_numpy())
-    lengths = torch.tensor([max(map(len, pair)) for pair in zip(items["train"], items["views"], strict=True)])
     shuffle = torch.Generator().manual_seed(config.seed)
     steps = math.ceil(len(labels) / config.batch_size)
     optimiser, schedule = _optimiser(networks, config, steps * config.epochs)
@@ -140,6 +144,11 @@ def _fit(dataset, config, items, device):
     history, best, seconds, title = [], None, 0.0, f"{config.loss} seed {config.seed}"
     with _progress(steps * config.epochs, title) as bar:
         for epoch in range(1, config.epochs + 1):
+            if config.resample == "epoch":
+                views = augment.synonym_views(dataset.train.text, seed=f"{config.seed}/{epoch}",
+                                              recipe=config.augmentation)
+                items = items | {"views": _token_ids(models.load_tokenizer(config.encoder), views)}
+            lengths = torch.tensor([max(map(len, pair)) for pair in zip(items["train"], items["views"], strict=True)])
             start, means = time.perf_counter(), {}
             networks.train()
             for step, rows in enumerate(_batches(lengths, config, shuffle), start=1):
@@ -237,7 +246,7 @@ _prepared: dict[tuple, tuple] = {}      # of the last data set and encoder: the 
 def _prepare(dataset, config, device) -> tuple[dict[str, list[Tensor]], str]:
     """What the networks read for `train`, its `views`, `valid` and `test`, one tensor a text: token ids ``(tokens,)``,
     or the frozen layers' output ``(tokens, d)``; and the hash of the pretrained weights."""
-    key = (dataset.hash, config.encoder, config.trainable_layers, config.precision, device)
+    key = (dataset.hash, config.encoder, config.trainable_layers, config.precision, config.augmentation, device)
     if key not in _prepared:
         tokenizer = models.load_tokenizer(config.encoder)
         torch.manual_seed(0)        # weights that a checkpoint lacks must not change its hash
@@ -245,9 +254,8 @@ def _prepare(dataset, config, device) -> tuple[dict[str, list[Tensor]], str]:
                                     weighting=False)
         weights = nn.ModuleDict({"top": phi.backbone} | ({"stem": stem} if stem else {})).state_dict()
         texts = {split: list(getattr(dataset, split).text) for split in data.SPLITS}
-        texts["views"] = augment.synonym_views(texts["train"])
-        items = {name: [torch.tensor(ids) for ids in tokenizer(some, truncation=True, max_length=512)["input_ids"]]
-                 for name, some in texts.items()}
+        texts["views"] = augment.synonym_views(texts["train"], recipe=config.augmentation)
+        items = {name: _token_ids(tokenizer, some) for name, some in texts.items()}
         if stem:
             stem.to(device, torch.float32)
             items = {name: _in_batches(lambda batch: stem(**batch).last_hidden_state, some, device, config.precision)
@@ -255,6 +263,10 @@ def _prepare(dataset, config, device) -> tuple[dict[str, list[Tensor]], str]:
         _prepared.clear()
         _prepared[key] = items, hashlib.sha256(safetensors.torch.save(weights)).hexdigest()
     return _prepared[key]
+
+
+def _token_ids(tokenizer, texts: list[str]) -> list[Tensor]:
+    return [torch.tensor(ids) for ids in tokenizer(texts, truncation=True, max_length=512)["input_ids"]]
 
 
 def _batch(items: list[Tensor], device: torch.device) -> dict[str, Tensor]:

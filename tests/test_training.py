@@ -133,7 +133,8 @@ def test_a_finished_run_is_read(finished, made_dataset, config, monkeypatch, cap
 
 @pytest.mark.parametrize("changes", [
     {"seed": 1}, {"lr": 4e-3}, {"alpha": .4}, {"temperature": .1}, {"form": "printed"}, {"order": "length"},
-    {"epochs": 3}, {"batch_size": 9}, {"pooling": "mean"}, {"trainable_layers": 1}, {"precision": "bf16"}, {"data": 1}])
+    {"epochs": 3}, {"batch_size": 9}, {"pooling": "mean"}, {"trainable_layers": 1}, {"precision": "bf16"},
+    {"augmentation": "clean"}, {"resample": "epoch"}, {"data": 1}])
 def test_other_settings_are_another_run(finished, made_dataset, config, monkeypatch, changes):
     def fit(*_):
         raise RuntimeError("a new run")
@@ -168,10 +169,17 @@ def test_a_loss_that_is_not_finite(made_dataset, config, tmp_path, loss):
 
 @pytest.mark.parametrize("name, value", [
     ("loss", "mse"), ("pooling", "max"), ("form", "other"), ("order", "sorted"), ("precision", "fp64"), ("epochs", 0),
-    ("batch_size", -1), ("lr", 0), ("lr", float("nan")), ("temperature", 0)])
+    ("batch_size", -1), ("lr", 0), ("lr", float("nan")), ("temperature", 0),
+    ("augmentation", "none"), ("resample", "never")])
 def test_config_refuses(name, value):
     with pytest.raises(ValueError, match=f"{name}: expected .* found"):
         Config(**{name: value})
+
+
+def test_frozen_layers_with_new_views_each_epoch():
+    with pytest.raises(ValueError, match="resample: .* set trainable_layers=None or resample='once'"):
+        Config(resample="epoch", trainable_layers=0)
+    assert Config(resample="once", trainable_layers=0) != Config(resample="epoch", trainable_layers=None)
 
 
 @pytest.mark.parametrize("loss", ["scl", "lcl"])
@@ -307,11 +315,43 @@ def test_in_batches_keeps_the_order_and_cuts_the_padding():
 
 def test_views_go_with_their_texts(made_dataset, config, monkeypatch):
     monkeypatch.setattr(training, "_prepared", {})
-    items, _ = training._prepare(made_dataset, config(), CPU)
     tokenizer = models.load_tokenizer(config().encoder)
     texts = list(made_dataset.train.text)
-    for name, some in (("train", texts), ("views", augment.synonym_views(texts))):
-        assert [ids.tolist() for ids in items[name]] == tokenizer(some)["input_ids"]
+    for recipe in augment.RECIPES:
+        items, _ = training._prepare(made_dataset, config(augmentation=recipe), CPU)
+        for name, some in (("train", texts), ("views", augment.synonym_views(texts, recipe=recipe))):
+            assert [ids.tolist() for ids in items[name]] == tokenizer(some)["input_ids"]
+
+
+@pytest.mark.parametrize("resample, seeds", [("once", [0, 0, 0]), ("epoch", ["7/1", "7/2", "7/3"])])
+@pytest.mark.parametrize("order", ["random", "length"])
+def test_views_of_each_epoch(made_dataset, config, tmp_path, monkeypatch, resample, seeds, order):
+    def step(networks, batch, *rest, **settings):
+        steps.append([ids[mask.bool()].tolist() for ids, mask in zip(*batch.values(), strict=True)])
+        return real_step(networks, batch, *rest, **settings)
+
+    def batches(lengths, *rest):
+        seen.append(lengths.tolist())
+        return real_batches(lengths, *rest)
+
+    steps, seen, real_step, real_batches = [], [], training._step, training._batches
+    monkeypatch.setattr(training, "_step", step)
+    monkeypatch.setattr(training, "_batches", batches)
+    settings = config(seed=7, epochs=3, batch_size=32, order=order, resample=resample, augmentation="clean")
+    result = train(made_dataset, settings, tmp_path)
+    tokenizer, texts = models.load_tokenizer(config().encoder), list(made_dataset.train.text)
+    for rows, lengths, seed in zip(steps, seen, seeds, strict=True):
+        views = augment.synonym_views(texts, seed=seed, recipe="clean")
+        pairs = list(zip(*(tokenizer(some)["input_ids"] for some in (texts, views)), strict=True))
+        assert sorted(zip(rows[:32], rows[32:], strict=True)) == sorted(pairs)
+        assert lengths == [max(map(len, pair)) for pair in pairs]
+    assert {"resample": resample, "augmentation": "clean"}.items() <= result.summary["config"].items()
+
+
+def test_new_views_leave_what_runs_share_as_it_is(made_dataset, config, finished, tmp_path):
+    train(made_dataset, config("scl", resample="epoch"), tmp_path)
+    again = train(made_dataset, config("scl", epochs=2), tmp_path)
+    assert again.summary["history"] == finished["scl"].summary["history"]
 
 
 def test_optimiser_decays_no_bias_and_no_norm(config):
