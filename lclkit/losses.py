@@ -121,6 +121,9 @@ def _contrast(features, wanted, offered, temperature, reduction, log_weights=Non
         log_w = None if log_weights is None else log_weights.to(h.dtype)
         gather = gather and distributed.is_available() and distributed.is_initialized()
         others, offered, first = _gather(h, offered, validate) if gather else (h, offered, 0)
+        if log_w is not None and validate and not torch.compiler.is_compiling():
+            _need(not log_w[:, offered.unique()].isneginf().any(), "log_weights: expected a weight above 0 for every "
+                  "class in the batch", "-inf")
         if block_rows == "auto":
             comparisons = len(h) * len(others)
             block_rows = len(h) if comparisons <= 2 * COMPARISONS else max(1, COMPARISONS // len(others))
@@ -188,7 +191,7 @@ def _check(features, integers, temperature, reduction, validate, *, name="labels
     _need(isinstance(temperature, numbers.Real) and temperature > 0, "temperature: expected a number above 0",
           temperature)
     _need(reduction in REDUCTIONS, f"reduction: expected one of {REDUCTIONS}", reduction)
-    _need(block_rows == "auto" or isinstance(block_rows, int) and block_rows > 0,
+    _need(block_rows == "auto" or type(block_rows) is int and block_rows > 0,
           'block_rows: expected "auto" or a number of rows above 0', block_rows)
     if log_weights is not None:
         _need(isinstance(log_weights, Tensor) and log_weights.ndim == 2 and len(log_weights) == n
@@ -216,8 +219,6 @@ def _check(features, integers, temperature, reduction, validate, *, name="labels
         row = int(wrong.int().argmax())
         _need(not wrong.any(), "log_weights: expected log-probabilities, as logits.log_softmax(1) gives them",
               f"probabilities that sum to {mass[row]:.4g} in row {row}")
-        _need(not log_w[:, integers.long()].isneginf().any(), "log_weights: expected a weight above 0 for every class "
-              "in the batch", "-inf")
 
 
 def _need(fulfilled: bool, expected: str, found) -> None:
