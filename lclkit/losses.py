@@ -170,7 +170,7 @@ class _FromAll(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, rows):
-        rows = rows.contiguous()
+        rows = rows.contiguous()                # NCCL takes nothing else
         found = [torch.empty_like(rows) for _ in range(distributed.get_world_size())]
         distributed.all_gather(found, rows)
         return torch.cat(found)
