@@ -11,7 +11,6 @@ import numbers
 import torch
 from torch import Tensor, distributed
 from torch.autograd.function import once_differentiable
-from torch.distributed.nn.functional import all_gather, all_reduce
 from torch.nn.functional import cross_entropy
 
 FORMS = ("released", "printed")
@@ -121,6 +120,9 @@ def _contrast(features, wanted, offered, temperature, reduction, log_weights=Non
         log_w = None if log_weights is None else log_weights.to(h.dtype)
         gather = gather and distributed.is_available() and distributed.is_initialized()
         others, offered, first = _gather(h, offered, validate) if gather else (h, offered, 0)
+        if log_w is not None and validate and not torch.compiler.is_compiling():
+            _need(not log_w[:, offered.unique()].isneginf().any(), "log_weights: expected a weight above 0 for every "
+                  "class in the batch", "-inf")
         if block_rows == "auto":
             comparisons = len(h) * len(others)
             block_rows = len(h) if comparisons <= 2 * COMPARISONS else max(1, COMPARISONS // len(others))
@@ -128,8 +130,7 @@ def _contrast(features, wanted, offered, temperature, reduction, log_weights=Non
         at_once = block_rows >= len(h) or torch.compiler.is_compiling()
         total, count = _anchors(*batch) if at_once else _Blocks.apply(block_rows, *batch)
         if gather:                      # the count too: a mean of the processes' means would be another loss
-            total = all_reduce(total)
-            distributed.all_reduce(count)
+            total, count = (_FromAll.apply(x[None]).sum() for x in (total, count))
         return total if reduction == "sum" else total / count.clamp(min=1)
 
 
@@ -164,18 +165,31 @@ class _Blocks(torch.autograd.Function):
         return None, *(None if slope is None else scale * slope for slope in ctx.saved_tensors), *[None] * 5
 
 
-def _gather(h, offered, validate):
-    """The rows of all processes with gradient, what they offer, and which of them is this process's first."""
-    def from_all(tensor):
-        found = [torch.empty_like(tensor) for _ in range(distributed.get_world_size())]
-        distributed.all_gather(found, tensor)
+class _FromAll(torch.autograd.Function):
+    """The rows of all processes, one process after the other. What each of them gives a row as its gradient adds up."""
+
+    @staticmethod
+    def forward(ctx, rows):
+        rows = rows.contiguous()                # NCCL takes nothing else
+        found = [torch.empty_like(rows) for _ in range(distributed.get_world_size())]
+        distributed.all_gather(found, rows)
         return torch.cat(found)
 
-    sizes = from_all(torch.tensor([len(h)], device=h.device)).tolist() if validate else []
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, slope):
+        slope = slope.clone(memory_format=torch.contiguous_format)
+        distributed.all_reduce(slope)
+        return slope.chunk(distributed.get_world_size())[distributed.get_rank()]
+
+
+def _gather(h, offered, validate):
+    """The rows of all processes with gradient, what they offer, and which of them is this process's first."""
+    sizes = _FromAll.apply(torch.tensor([len(h)], device=h.device)).tolist() if validate else []
     if len(set(sizes)) > 1:
         raise ValueError("features: expected as many rows in every process (leave out the last, smaller batch); "
                          f"found {sizes}")
-    return torch.cat(all_gather(h)), from_all(offered), distributed.get_rank() * len(h)
+    return _FromAll.apply(h), _FromAll.apply(offered), distributed.get_rank() * len(h)
 
 
 def _check(features, integers, temperature, reduction, validate, *, name="labels", below=None, log_weights=None,
@@ -188,7 +202,7 @@ def _check(features, integers, temperature, reduction, validate, *, name="labels
     _need(isinstance(temperature, numbers.Real) and temperature > 0, "temperature: expected a number above 0",
           temperature)
     _need(reduction in REDUCTIONS, f"reduction: expected one of {REDUCTIONS}", reduction)
-    _need(block_rows == "auto" or isinstance(block_rows, int) and block_rows > 0,
+    _need(block_rows == "auto" or type(block_rows) is int and block_rows > 0,
           'block_rows: expected "auto" or a number of rows above 0', block_rows)
     if log_weights is not None:
         _need(isinstance(log_weights, Tensor) and log_weights.ndim == 2 and len(log_weights) == n
@@ -216,8 +230,6 @@ def _check(features, integers, temperature, reduction, validate, *, name="labels
         row = int(wrong.int().argmax())
         _need(not wrong.any(), "log_weights: expected log-probabilities, as logits.log_softmax(1) gives them",
               f"probabilities that sum to {mass[row]:.4g} in row {row}")
-        _need(not log_w[:, integers.long()].isneginf().any(), "log_weights: expected a weight above 0 for every class "
-              "in the batch", "-inf")
 
 
 def _need(fulfilled: bool, expected: str, found) -> None:

@@ -1,12 +1,19 @@
 """The losses against three judges: the authors' own values, loops over the printed equations, and closed forms."""
 
+import itertools
 import math
+import multiprocessing
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torch import distributed
 from torch.nn.functional import normalize, one_hot
+from torch.nn.parallel import DistributedDataParallel
 
 from lclkit.losses import FORMS, joint_loss, lcl_loss, scl_loss, self_loss
 
@@ -159,10 +166,12 @@ def test_negatives_vanish_once_the_weighting_network_is_sure(texts, form):
 @pytest.mark.parametrize("form", FORMS)
 def test_gradient_reaches_the_weights_unless_detached(form):
     h, y, logits = batch()
-    live, detached = loss_of(form, h, y, logits), loss_of(form, h, y, logits.detach())
+    live = loss_of(form, h, y, logits)
     assert gradients(live, (logits,))[0].norm() > 0.01
-    assert torch.autograd.grad(detached, logits, allow_unused=True, retain_graph=True) == (None,)
-    agree(detached, live, (h,))
+    for detached in (loss_of(form, h, y, logits.detach()), loss_of(form, h, y, logits, detach_weights=True),
+                     loss_of(form, h, y, logits, detach_weights=True, block_rows=4)):
+        assert torch.autograd.grad(detached, logits, allow_unused=True, retain_graph=True) == (None,)
+        agree(detached, live, (h,))
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
@@ -179,11 +188,12 @@ def test_half_precision_is_computed_in_float32(form, tau, dtype):
     agree(found, expected, (h, logits), rtol=1e-6, gradient_rtol=1e-2)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("form", SUPERVISED)
-def test_autocast_changes_nothing(form):
+def test_autocast_changes_nothing(form, dtype):
     h, y, logits = batch(dtype=torch.float32)
     logits = logits.detach().float().requires_grad_()
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+    with torch.autocast("cpu", dtype=dtype):
         inside = loss_of(form, h, y, logits)
     assert inside.dtype == torch.float32
     agree(inside, loss_of(form, h, y, logits), (h, logits), rtol=1e-6, atol=0)
@@ -252,16 +262,26 @@ FAULTS = {
     "zero temperature": ("temperature", 0),
     "negative temperature": ("temperature", -0.3),
     "NaN temperature": ("temperature", math.nan),
+    "temperature as text": ("temperature", "0.3"),
+    "a tensor of temperature": ("temperature", torch.tensor(0.3)),
+    "no rows in a block": ("block_rows", 0),
+    "less than no rows in a block": ("block_rows", -1),
+    "half a row in a block": ("block_rows", 2.5),
+    "some rows in a block": ("block_rows", "some"),
+    "blocks, yes please": ("block_rows", True),
     "a label missing": ("labels", Y[:-1]),
     "labels in a column": ("labels", Y[:, None]),
     "float labels": ("labels", Y.double()),
     "bool labels": ("labels", Y > 1),
+    "complex labels": ("labels", Y + 0j),
+    "uint16 labels": ("labels", Y.to(torch.uint16)),
     "a list of labels": ("labels", Y.tolist()),
     "label -1": ("labels", Y.masked_fill(Y == 5, -1)),
     "label -100": ("labels", Y.masked_fill(Y == 5, -100)),
     "label C": ("labels", Y.masked_fill(Y == 5, 6)),
     "a row of weights missing": ("log_weights", W[:-1]),
     "weights of one class": ("log_weights", W[:, 0]),
+    "weights of no class": ("log_weights", W[:, :0]),
     "a list of weights": ("log_weights", W.tolist()),
     "integer weights": ("log_weights", 900 * (one_hot(Y, 6) - 1)),
     "probabilities that sum to less than 1": ("log_weights", W - 0.1),
@@ -300,6 +320,126 @@ def test_validate_false_skips_values_but_not_shapes():
             lcl_loss(**{"features": H, "labels": Y, "log_weights": W, argument: value}, validate=False)
 
 
+@pytest.mark.parametrize(("dtype", "rtol"), [(torch.float64, 1e-12), (torch.float32, 1e-6)], ids=str)
+@pytest.mark.parametrize("rows", [1, 4, 9, 50])
+@pytest.mark.parametrize("form", SUPERVISED)
+def test_blocks_change_nothing(form, rows, dtype, rtol):
+    cases = itertools.product((UNEVEN, list(range(9))), ("mean", "sum"), ((True, True), (True, False), (False, True)))
+    for labels, reduction, (features, weights) in cases:
+        h, y, logits = batch(labels, classes=9, dtype=dtype)
+        h, logits = h.detach().requires_grad_(features), logits.detach().to(dtype).requires_grad_(weights)
+        inputs = [x for x in (h, logits) if x.requires_grad and (x is h or form in FORMS)]
+        at_once, blocks = ([loss, *(gradients(loss, inputs) if inputs else ())] for loss in (
+            loss_of(form, h, y, logits, reduction=reduction, block_rows=n) for n in (9, rows)))
+        assert blocks[0].requires_grad == at_once[0].requires_grad and blocks[0].dtype == dtype
+        assert all((a - b).norm() <= rtol * b.norm() for a, b in zip(blocks, at_once, strict=True))
+        with torch.no_grad():
+            assert loss_of(form, h, y, logits, reduction=reduction, block_rows=rows) == blocks[0]
+
+
+def memory(field):
+    """Of this process in MiB: "VmRSS", now; "VmHWM", at its highest (ru_maxrss would count the parent's too)."""
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(field))
+
+
+def large_batches():
+    """Peaks above the inputs, in MiB: 6,144 rows without gradient; 4,096 in blocks; 4,096 at once. Relative errors."""
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    h, y, log_w = normalize(torch.randn(6144, 16), dim=1), torch.arange(6144) % 27, torch.randn(6144, 27).log_softmax(1)
+    lcl_loss(h[:64].requires_grad_(), y[:64], log_w[:64], block_rows=9).backward()      # torch's own first use
+    before = memory("VmRSS")
+    lcl_loss(h, y, log_w, block_rows=64)
+    peaks, found = [memory("VmHWM") - before], []
+    h, y, log_w = normalize(torch.randn(4096, 768), dim=1).requires_grad_(), y[:4096], log_w[:4096].requires_grad_()
+    before = memory("VmRSS")
+    for rows in ("auto", 4096):
+        loss = lcl_loss(h, y, log_w, block_rows=rows)
+        found.append([loss.detach(), *torch.autograd.grad(loss, (h, log_w))])
+        peaks.append(memory("VmHWM") - before)
+    return peaks, [((a - b).norm() / b.norm()).item() for a, b in zip(*found, strict=True)]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_blocks_save_memory():
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        (value_only, blocks, at_once), errors = pool.submit(large_batches).result()
+    assert value_only < 80          # one 6,144 x 6,144 matrix has 144
+    assert blocks < 220 < at_once
+    assert max(errors) < 1e-6
+
+
+# Labels of two processes. Lone anchors (7, 1, 5) on the first only; 0 finds its positives on the second only.
+LABELS = [[0, 3, 7, 1, 5], [3, 0, 3, 3, 0]]
+GATHERED = list(itertools.product(SUPERVISED, ("mean", "sum"), ("auto", 3)))
+
+
+class Networks(torch.nn.Module):
+    """The encoder and the weighting network in small."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.encoder, self.weighting = (torch.nn.Linear(5, size, dtype=torch.float64) for size in (4, 8))
+
+    def forward(self, x):
+        return normalize(self.encoder(x), dim=1), self.weighting(x)
+
+
+def trained_by(networks, x, y, form, reduction, block_rows, **options):
+    """The loss and what it gives every parameter."""
+    networks.zero_grad()
+    h, logits = networks(x)
+    loss = loss_of(form, h, y, logits, reduction=reduction, block_rows=block_rows, **options)
+    (loss + 0 * logits.sum()).backward()        # SCL leaves the weighting network out, DDP waits for all parameters
+    return [loss.item(), *torch.cat([p.grad.flatten() for p in networks.parameters()]).tolist()]
+
+
+def one_of_two(rank, meeting):
+    """A process's errors, and its results for the cases of GATHERED."""
+    torch.set_num_threads(1)
+    distributed.init_process_group("gloo", meeting, rank=rank, world_size=2, timeout=timedelta(seconds=60))
+    x, own = batch(sum(LABELS, []))[0].detach().chunk(2)[rank], torch.tensor([rank] * 5)
+    y = torch.tensor(LABELS[rank]).repeat_interleave(2)[::2]        # not contiguous, as a column of a table
+    impossible = x[:, :2].index_fill(1, 1 - own[:1], -math.inf)
+    with pytest.raises(ValueError) as uneven:
+        scl_loss(x[rank:], y[rank:], gather=True)
+    with pytest.raises(ValueError) as other_class:
+        loss_of("printed", x, own, impossible, gather=True)
+    networks = DistributedDataParallel(Networks())
+    found = [trained_by(networks, x, y, *case, gather=True) for case in GATHERED]
+    distributed.destroy_process_group()
+    return [str(error.value) for error in (uneven, other_class)], found
+
+
+@pytest.fixture(scope="module")
+def two_processes(tmp_path_factory):
+    meeting = (tmp_path_factory.mktemp("gather") / "meeting").as_uri()
+    with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
+        return list(pool.map(one_of_two, range(2), [meeting] * 2))
+
+
+@pytest.mark.parametrize("case", GATHERED, ids=str)
+def test_two_processes_are_one_with_all_rows(case, two_processes):
+    y = torch.tensor(sum(LABELS, []))
+    expected = trained_by(Networks(), batch(y.tolist())[0].detach(), y, *case[:2], block_rows="auto")
+    for _, found in two_processes:
+        assert found[GATHERED.index(case)] == pytest.approx(expected, rel=1e-10, abs=1e-14)
+
+
+def test_two_processes_name_the_argument_at_fault(two_processes):
+    for (uneven, other_class), _ in two_processes:
+        assert uneven.startswith("features: expected as many rows") and uneven.endswith("[5, 4]")
+        assert other_class.startswith("log_weights: expected a weight above 0")
+
+
+@pytest.mark.parametrize("form", SUPERVISED)
+def test_a_single_process_has_nothing_to_gather(form):
+    h, y, logits = batch()
+    agree(loss_of(form, h, y, logits, gather=True), loss_of(form, h, y, logits), (h, logits), rtol=0, atol=0)
+
+
 @pytest.mark.parametrize("dtype", [torch.int32, torch.int16, torch.int8, torch.uint8], ids=str)
 def test_integer_labels_of_any_width(dtype):
     for form in SUPERVISED:
@@ -308,11 +448,13 @@ def test_integer_labels_of_any_width(dtype):
     assert self_loss(H, views.to(dtype)) == self_loss(H, views)
 
 
-@pytest.mark.parametrize("form", SUPERVISED)
-def test_compiles_without_a_graph_break(form):
+@pytest.mark.parametrize(("form", "options"), [*((form, {}) for form in SUPERVISED), ("scl", {"block_rows": 3}),
+                                               *((form, {"block_rows": 3, "detach_weights": True}) for form in FORMS)])
+def test_compiles_without_a_graph_break(form, options):
+    """Blocks are not for a compiler, and are passed over."""
     h, y, logits = batch()
-    compiled = torch.compile(lambda h, logits: loss_of(form, h, y, logits), backend="eager", fullgraph=True)
-    agree(compiled(h, logits), loss_of(form, h, y, logits), (h, logits))
+    compiled = torch.compile(lambda h, logits: loss_of(form, h, y, logits, **options), backend="eager", fullgraph=True)
+    agree(compiled(h, logits), loss_of(form, h, y, logits, **options), (h, logits))
 
 
 def test_joint_loss():
