@@ -4,8 +4,8 @@
 
 nlpaug is not among our dependencies; without it, its row is left out. To have it, give it a folder of its own:
 
-    pip install --target /tmp/nlpaug --no-deps nlpaug==1.1.11 gdown requests
-    PYTHONPATH=/tmp/nlpaug python benchmarks/augmentation.py
+    pip install --target FOLDER --no-deps nlpaug==1.1.11 gdown requests
+    PYTHONPATH=FOLDER python benchmarks/augmentation.py
 
 It gets a stub for NLTK's tagger, which would add to its time: our lists of determiners and prepositions.
 Cold: both programs, and NLTK below, have forgotten all words before the turn; warm: the same texts once more. The
