@@ -26,7 +26,7 @@ CHOICES = {"loss": ("ce", "scl", "lcl"), "pooling": models.POOLINGS, "form": los
            "augmentation": augment.RECIPES, "resample": ("once", "epoch")}
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")     # for equal numbers; read at the first product on CUDA
 COLUMNS = {"phi": "p", "psi": "w"}      # network -> prefix of its probabilities in predictions.csv
-RESULTS_VERSION = 1                     # raise it when the same settings would give other numbers
+RESULTS_VERSION = 2                     # raise it when the same settings would give other numbers
 
 
 @dataclass(frozen=True)
