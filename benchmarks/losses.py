@@ -41,26 +41,26 @@ MEMORY_FROM = 1024                                  # rows; below, a batch is sm
 
 
 def made_batch(n: int):
-    """Random unit rows, labels of n / 2 texts and their views, logits of a weighting network."""
+    """Random unit rows, labels of n / 2 texts and their views, log-weights; Eq. 5's softmax is the network's time."""
     torch.manual_seed(n)
     return (normalize(torch.randn(n, D), dim=1).requires_grad_(), torch.randint(CLASSES, (n // 2,)).repeat(2),
-            torch.randn(n, CLASSES).requires_grad_())
+            torch.randn(n, CLASSES).log_softmax(1).requires_grad_())
 
 
-def ours(h, y, logits):
-    loss = lcl_loss(h, y, logits.log_softmax(1), TAU, validate=False)
-    torch.autograd.grad(loss, (h, logits))
+def ours(h, y, log_w):
+    loss = lcl_loss(h, y, log_w, TAU, validate=False)
+    torch.autograd.grad(loss, (h, log_w))
     return loss.detach()
 
 
-def pml(h, y, logits):
+def pml(h, y, log_w):
     loss = SupConLoss(temperature=TAU)(h, y)
     torch.autograd.grad(loss, h)
     return loss.detach()
 
 
-def loops(h, y, logits):
-    w, n = logits.softmax(1), len(h)
+def loops(h, y, log_w):
+    w, n = log_w.exp(), len(h)
     weights, others = torch.ones(n, n), 1 - torch.eye(n)
     for i in range(n):
         for k in range(n):
@@ -68,12 +68,12 @@ def loops(h, y, logits):
     positives, similarity = (y[:, None] == y) * others, h @ h.T / TAU
     everyone = (weights * similarity.exp() * others).sum(1, keepdim=True)
     loss = -((weights * (similarity - everyone.log()) * positives).sum(1) / positives.sum(1)).mean()
-    torch.autograd.grad(loss, (h, logits))
+    torch.autograd.grad(loss, (h, log_w))
     return loss.detach()
 
 
 @torch.no_grad()
-def floor(h, y, logits):
+def floor(h, y, log_w):
     similarity = (h @ h.T).exp()
     return similarity @ h + similarity.T @ h
 
