@@ -26,7 +26,7 @@ def self_loss(features: Tensor, view_of: Tensor, temperature: float = 0.3, *, re
     features: ``(N, d)`` unit-norm rows. view_of: ``(N,)`` integers, g(i). temperature: tau > 0.
     reduction: "mean" over rows, or "sum" as Eq. 1 is printed. Raises ValueError naming the argument at fault.
     """
-    _check(features, view_of, temperature, reduction, validate, name="view_of", below=len(features))
+    _check(features, view_of, temperature, reduction, validate, name="view_of")
     rows = torch.arange(len(features), device=features.device)
     return _contrast(features, view_of.long(), rows, temperature, reduction)
 
@@ -60,11 +60,12 @@ def lcl_loss(features: Tensor, labels: Tensor, log_weights: Tensor, temperature:
     detach_weights: let no gradient flow into `log_weights`; it does in the authors' code.
     gather: compare with the rows of all processes of torch.distributed, each of which has N rows. All processes get
         the same loss, that of one process with all rows, and gradients that give the same after DDP's averaging.
+        Where torch.distributed is not initialised there is one process, and nothing changes.
     block_rows: anchors that are worked on at a time; "auto" takes all at once while that is fast, blocks beyond.
         Memory then grows with N instead of N^2, for a second forward product; values are the same. The memory that
         an encoder needs for its N rows is another matter, and usually the larger one.
-    validate: check values too (finite, unit norm, in range), which waits for the device. Shapes and dtypes are always
-        checked; values never while torch.compile traces.
+    validate: check values too (finite, unit norm, in range; equally many rows in all processes), which waits for the
+        device. Shapes and dtypes are always checked; values never while torch.compile traces.
 
     The released form can be negative. Relations: `scl_loss` has equal weights, `self_loss` a single positive.
     Raises ValueError naming the argument at fault.
@@ -192,7 +193,7 @@ def _gather(h, offered, validate):
     return _FromAll.apply(h), _FromAll.apply(offered), distributed.get_rank() * len(h)
 
 
-def _check(features, integers, temperature, reduction, validate, *, name="labels", below=None, log_weights=None,
+def _check(features, integers, temperature, reduction, validate, *, name="labels", log_weights=None,
            block_rows="auto"):
     """ValueErrors for wrong input; `integers` are labels, or the views of Eq. 1, as `name` says."""
     n = len(features) if isinstance(features, Tensor) and features.ndim == 2 and features.is_floating_point() else 0
@@ -208,9 +209,9 @@ def _check(features, integers, temperature, reduction, validate, *, name="labels
         _need(isinstance(log_weights, Tensor) and log_weights.ndim == 2 and len(log_weights) == n
               and log_weights.shape[1] > 0 and log_weights.is_floating_point(),
               f"log_weights: expected a floating ({n}, C) tensor", log_weights)
-        below = log_weights.shape[1]
     if not validate or torch.compiler.is_compiling():
         return
+    below = n if name == "view_of" else None if log_weights is None else log_weights.shape[1]
     lowest, highest = int(integers.min()), int(integers.max())
     expected = f"{name}: expected integers from 0" + ("" if below is None else f" to {below - 1}")
     _need(lowest >= 0, expected, lowest)

@@ -2,6 +2,7 @@
 
 import math
 import re
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -18,7 +19,7 @@ TAU = 0.2
 def nb():
     """The notebook's definitions, as attributes; it works in float64."""
     before = torch.get_default_dtype()
-    yield type("Definitions", (), {name: staticmethod(x) for name, x in definitions(NOTEBOOK).items() if callable(x)})
+    yield SimpleNamespace(**{name: x for name, x in definitions(NOTEBOOK).items() if not name.startswith("__")})
     torch.set_default_dtype(before)
 
 
@@ -74,7 +75,8 @@ def eq_6(nb, h, y, z):
 
 
 def eq_a(nb, h, y, z):
-    same(losses.scl_loss(h[:1].repeat(11, 1), y, TAU), torch.tensor(math.log(10), dtype=h.dtype))
+    for found in (losses.scl_loss, nb.scl_loss):
+        same(found(h[:1].repeat(11, 1), y, TAU), torch.tensor(math.log(10), dtype=h.dtype))
 
 
 def eq_b(nb, h, y, z):
@@ -86,32 +88,43 @@ def eq_b(nb, h, y, z):
 
 
 def eq_c(nb, h, y, z):
-    weighted = z.softmax(1)[:, y] * (h @ h.T / TAU).exp()
-    same(weighted.sum(), (h @ h.T / TAU + z.log_softmax(1)[:, y]).exp().sum(), h, z, tolerance=1e-8)
+    """The shares with weights before the exponentials, against those with log-weights in the exponent."""
+    weighted = (z.softmax(1)[:, y] * (h @ h.T / TAU).exp()).fill_diagonal_(0)
+    expected = weighted / weighted.sum(1, keepdim=True)
+    torch.testing.assert_close(nb.shares(h, TAU, z.log_softmax(1), y), expected, rtol=0, atol=1e-12)
 
 
 def eq_d(nb, h, y, z):
     same(nb.released_loss(h, y, z.log_softmax(1), TAU), losses.lcl_loss(h, y, z.log_softmax(1), TAU), h, z)
 
 
+def anchors(nb, h, y, z):
+    """Losses of the anchors with a positive, printed and released, and the log-weight of their own class."""
+    log_w = z.detach().log_softmax(1)
+    own = log_w.gather(1, y[:, None])
+    log_share = nb.others_only(h @ h.T / TAU + log_w[:, y]).log_softmax(1)
+    printed, released = nb.per_anchor(log_share, y), nb.per_anchor(own.exp() * (log_share - own), y)
+    torch.testing.assert_close(printed.mean(), losses.lcl_loss(h, y, log_w, TAU, "printed"))
+    torch.testing.assert_close(released.mean(), losses.lcl_loss(h, y, log_w, TAU, "released"))
+    return printed, released, own.squeeze(1)[nb.positives_of(y).any(1)]
+
+
 def eq_e(nb, h, y, z):
-    """With the same confidence w everywhere (E) holds for the mean."""
-    log_w = own_weight(y, .37)
-    printed = losses.lcl_loss(h, y, log_w, TAU, "printed")
-    same(losses.lcl_loss(h, y, log_w, TAU), .37 * (printed + math.log(.37)))
+    printed, released, own = anchors(nb, h, y, z)
+    torch.testing.assert_close(released, own.exp() * (printed + own), rtol=0, atol=1e-12)
 
 
 def eq_f(nb, h, y, z):
-    log_w = own_weight(y, .37)
-    found, printed = (torch.autograd.grad(losses.lcl_loss(h, y, log_w, TAU, form), h)[0]
-                      for form in ("released", "printed"))
-    torch.testing.assert_close(found, .37 * printed, rtol=0, atol=1e-12)
+    printed, released, own = anchors(nb, h, y, z)
+    for i, log_w in enumerate(own):
+        found, expected = (torch.autograd.grad(loss[i], h, retain_graph=True)[0] for loss in (released, printed))
+        torch.testing.assert_close(found, log_w.exp() * expected, rtol=0, atol=1e-12)
 
 
 def eq_g(nb, h, y, z):
     uniform, scl = torch.full_like(z, -math.log(6)), losses.scl_loss(h, y, TAU)
-    same(losses.lcl_loss(h, y, uniform, TAU, "printed"), scl, h)
-    same(losses.lcl_loss(h, y, uniform, TAU, "released"), (scl - math.log(6)) / 6, h)
+    same(nb.lcl_loss(h, y, uniform, TAU), scl, h)
+    same(nb.released_loss(h, y, uniform, TAU), (scl - math.log(6)) / 6, h)
 
 
 def eq_h(nb, h, y, z):

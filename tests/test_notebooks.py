@@ -69,6 +69,10 @@ def test_is_committed_as_it_ran(notebook):
             assert output.get("name") != "stderr", f"a warning is committed: {output.text[:200]}"
 
 
+def test_is_committed_with_all_data_sets_at_hand(notebook):
+    assert "is not here" not in str([cell.outputs for cell in code(notebook)]), "set LCLKIT_DATA and run make notebooks"
+
+
 def test_names_no_path_of_a_machine(notebook):
     text = nbformat.writes(notebook)
     assert not re.search(r"""(?<![\w.:/])(/(home|root|tmp|usr|work|content|Users)/|[A-Z]:\\\\)""", text)
