@@ -2,6 +2,7 @@ import multiprocessing
 from collections import Counter
 from functools import partial
 
+import pandas as pd
 import pytest
 
 from lclkit import augment, data
@@ -319,6 +320,12 @@ def test_kept_views_need_no_wordnet(many, monkeypatch):
         monkeypatch.setattr(augment, function, lambda *_: pytest.fail("the views were made again"))
     monkeypatch.setattr(data, "wordnet", lambda: pytest.fail("WordNet was loaded"))
     assert synonym_views(texts, seed=8) == views
+
+
+def test_kept_views_tell_long_columns_apart(many):
+    column = pd.Series([f"dog {number}" for number in range(200)])      # pandas prints such a column with a gap
+    views = synonym_views(column)
+    assert synonym_views(column.replace("dog 100", "bread"))[100] != views[100]
 
 
 def test_a_short_list_leaves_no_file(many):
