@@ -62,8 +62,9 @@ def lcl_loss(features: Tensor, labels: Tensor, log_weights: Tensor, temperature:
         the same loss, that of one process with all rows, and gradients that give the same after DDP's averaging.
         Where torch.distributed is not initialised there is one process, and nothing changes.
     block_rows: anchors that are worked on at a time; "auto" takes all at once while that is fast, blocks beyond.
-        Memory then grows with N instead of N^2, for a second forward product; values are the same. The memory that
-        an encoder needs for its N rows is another matter, and usually the larger one.
+        Memory then grows with N instead of N^2; values and gradients are the same, but there is no second derivative.
+        The memory that an encoder needs for its N rows is another matter, and usually the larger one. While
+        torch.compile traces, all are taken at once.
     validate: check values too (finite, unit norm, in range; equally many rows in all processes), which waits for the
         device. Shapes and dtypes are always checked; values never while torch.compile traces.
 
