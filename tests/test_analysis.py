@@ -25,6 +25,18 @@ def rows(*some):
     return np.array(some, dtype=float)
 
 
+def test_scores_by_hand():
+    # class 0: precision 1/2, recall 1; class 1: 1, 2/3; class 2 is never predicted
+    assert analysis.scores([0, 1, 1, 1, 2], [0, 1, 1, 0, 0]) == {
+        "accuracy": 60, "f1": round(100 * (.5 + 3 * .8) / 5, 4), "macro_f1": round(100 * (.5 + .8) / 3, 4)}
+
+
+@pytest.mark.parametrize("labels, predicted", [([], []), ([0, 1], [0])])
+def test_scores_refuses(labels, predicted):
+    with pytest.raises(ValueError, match="expected one of each per text"):
+        analysis.scores(labels, predicted)
+
+
 @pytest.mark.parametrize("classes, k", [(2, 2), (4, 3), (25, 1), (25, 10), (32, 32)])
 def test_entropy_of_a_uniform_row_is_log_k(classes, k):
     found = analysis.topk_entropy(np.full((3, classes), 1 / classes), k)
