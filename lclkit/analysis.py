@@ -54,3 +54,44 @@ def confusable_pairs(counts: np.ndarray) -> list[tuple[int, int, float]]:
     pairs = [(i, j, (counts[i, j] + counts[j, i]) / max(1, totals[i] + totals[j]))
              for i in range(len(counts)) for j in range(i + 1, len(counts))]
     return sorted(pairs, key=lambda pair: -pair[2])
+
+
+def from_summary(mean_a: float, sd_a: float, n_a: int, mean_b: float, sd_b: float | None = None,
+                 n_b: int | None = None, decimals: int = 1, t: float | None = None) -> dict[str, float]:
+    """Welch's and Student's t test (two-sided) of one printed mean (SD) against another, and what rounding leaves open.
+
+    decimals: of the printed numbers; each stands for all that round to it. Without sd_b and n_b, mean_b is a value
+    that somebody else prints, and the test is that of one sample. t: as reported, to two decimals.
+
+    Returns, of Welch's test, t, df and p of the numbers as printed, and t_low, t_high, p_low, p_high: the range over
+    all that print the same. Given t also p_at_t, by the df as printed, and p_at_t_low, p_at_t_high, by any df and t
+    that print the same: a reported p outside them does not belong to that t. The same of Student's as student_t and
+    so on; one sample has no second test. Raises ValueError for an SD below 0 or n below 2.
+    """
+    one_sample = sd_b is None and n_b is None
+    if one_sample:
+        sd_b, n_b = 0, 2                    # without spread in b, Welch's test is that of one sample
+    for name, sd, n in (("a", sd_a, n_a), ("b", sd_b, n_b)):
+        if sd is None or n is None or not (sd >= 0 and n >= 2):
+            raise ValueError(f"sd_{name}, n_{name}: expected an SD from 0 and n from 2, found {sd} and {n}")
+    half = .5 / 10 ** decimals
+    ends = mean_a - mean_b + np.array([-2 * half, 2 * half])
+    gaps = np.array([mean_a - mean_b, *ends, np.clip(0, *ends)])[:, None, None]         # the last has the largest p
+    spread = np.linspace(-half, half, 101)                                              # 0 stands in the middle
+    a = np.maximum(0, sd_a + spread)[:, None]
+    b = np.maximum(0, sd_b + spread * (not one_sample))
+    v, w = a ** 2 / n_a, b ** 2 / n_b
+    with np.errstate(invalid="ignore"):     # no spread at all: 0 / 0
+        welch = (v + w) ** 2 / (v ** 2 / (n_a - 1) + w ** 2 / (n_b - 1))
+    tests, found = {"": welch, "student_": np.full_like(welch, n_a + n_b - 2)}, {}
+    if one_sample:
+        del tests["student_"]
+    for prefix, df in tests.items():
+        ts, ps = stats.ttest_ind_from_stats(gaps, a, n_a, 0, b, n_b, equal_var=prefix != "")
+        some = {"t": ts[0, 50, 50], "df": df[50, 50], "p": ps[0, 50, 50], "t_low": np.nanmin(ts),
+                "t_high": np.nanmax(ts), "p_low": np.nanmin(ps), "p_high": np.nanmax(ps)}
+        if t is not None:
+            p = 2 * stats.t.sf(abs(t) + np.array([0, -.005, .005])[:, None, None], df)
+            some |= {"p_at_t": p[0, 50, 50], "p_at_t_low": np.nanmin(p), "p_at_t_high": np.nanmax(p)}
+        found |= {prefix + name: float(value) for name, value in some.items()}
+    return found

@@ -113,6 +113,66 @@ def test_confusable_pairs_of_absent_classes():
     assert analysis.confusable_pairs(counts) == [(0, 2, 1), (0, 1, 0), (1, 2, 0)]
 
 
+# The paper's Table 1 and 3 with the t of its sections 5.1 and 5.3; expected: t, its range, Welch's and Student's p,
+# and the range of Welch's p at the t it reports.
+@pytest.mark.parametrize("printed, t, expected", [
+    ((60.1, .3, 5, 58.5, .7, 5), 4.20, (4.70, 4.05, 5.46, .0043, .0015, .0054, .0090)),
+    ((65.5, .2, 5, 64.3, .4, 5), 5.70, (6.00, 4.78, 7.63, .0010, .0003, .0006, .0025)),
+    ((65.5, .2, 5, 64.8, .3, 5), 4.32, (4.34, 3.12, 6.14, .0034, .0025, .0025, .0063)),
+    ((86.6, .3, 5, 85.5, .9, 5), 2.25, (2.59, 2.21, 3.03, .0498, .0320, .0706, .0800)),
+    ((78.7, .4, 10, 78.0, .6, 10), 3.16, (3.07, 2.40, 3.88, .0075, .0066, .0056, .0071)),
+])
+def test_from_summary_of_the_paper(printed, t, expected):
+    found = analysis.from_summary(*printed, t=t)
+    names = ("t", "t_low", "t_high", "p", "student_p", "p_at_t_low", "p_at_t_high")
+    assert [round(found[name], 2 if name[0] == "t" else 4) for name in names] == list(expected)
+    assert found["student_df"] == printed[2] + printed[5] - 2 >= found["df"]
+    assert found["student_p_at_t"] == pytest.approx(2 * stats.t.sf(t, found["student_df"]))
+    for prefix, equal in (("", False), ("student_", True)):
+        whole = stats.ttest_ind_from_stats(*printed, equal_var=equal)
+        assert (found[prefix + "t"], found[prefix + "p"]) == pytest.approx((whole.statistic, whole.pvalue))
+
+
+@pytest.mark.parametrize("decimals, printed", [(1, (65.5, .2, 5, 65.4, .3, 7)), (2, (.31, .02, 4, .28, .05, 3))])
+def test_from_summary_bounds_all_that_round_alike(decimals, printed):
+    found = analysis.from_summary(*printed, decimals=decimals)
+    half = .5 / 10 ** decimals
+    means = np.random.default_rng(0).uniform(-half, half, (4, 50_000)) + np.array(printed)[[0, 1, 3, 4], None]
+    near = stats.ttest_ind_from_stats(means[0], means[1], printed[2], means[2], means[3], printed[5], equal_var=False)
+    for name, values, slack in (("t", near[0], .5), ("p", near[1], .02)):
+        assert found[f"{name}_low"] <= values.min() < found[f"{name}_low"] + slack
+        assert found[f"{name}_high"] - slack < values.max() <= found[f"{name}_high"]
+        assert found[f"{name}_low"] < found[name] < found[f"{name}_high"]
+
+
+def test_from_summary_of_one_sample():
+    x = np.array([58.2, 58.7, 58.4, 58.5])
+    whole = stats.ttest_1samp(x, 58.6)
+    found = analysis.from_summary(x.mean(), x.std(ddof=1), 4, 58.6)
+    assert (found["t"], found["p"], found["df"]) == pytest.approx((whole.statistic, whole.pvalue, 3))
+    assert not [name for name in found if "student" in name or "at_t" in name]
+    paper = analysis.from_summary(58.5, .2, 5, 58.6)
+    assert paper["p_low"] == pytest.approx(.0407, abs=1e-4) and paper["p_high"] == pytest.approx(1)
+    assert paper["t_high"] == pytest.approx(0, abs=1e-12)
+
+
+def test_from_summary_without_spread():
+    found = analysis.from_summary(2, 0, 5, 1, 0, 5)
+    assert found["t"] == found["t_high"] == math.inf and found["p"] == 0 < found["p_high"] < 1e-4
+
+
+@pytest.mark.parametrize("printed, message", [
+    ((1, -.1, 5, 1, .1, 5), "sd_a, n_a: expected an SD from 0 and n from 2, found -0.1 and 5"),
+    ((1, .1, 1, 1, .1, 5), "sd_a, n_a: .* found 0.1 and 1"),
+    ((1, None, 5, 1, .1, 5), "sd_a, n_a: .* found None"),
+    ((1, .1, 5, 1, .1), "sd_b, n_b: .* found 0.1 and None"),
+    ((1, .1, 5, 1, float("nan"), 5), "sd_b, .* found nan"),
+])
+def test_from_summary_refuses(printed, message):
+    with pytest.raises(ValueError, match=message):
+        analysis.from_summary(*printed)
+
+
 def test_save_figure(tmp_path):
     plots.use_style()
     figure, axis = plt.subplots()
