@@ -3,8 +3,10 @@
 import contextlib
 import hashlib
 import importlib.util
+from functools import cache
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
@@ -24,15 +26,19 @@ class Encoder(nn.Module):
 
     backbone: a transformer that returns `last_hidden_state`. num_classes: C. pooling: "cls", the last layer's [CLS] as
     in the paper, or "mean" over the tokens, for sentence encoders such as MiniLM.
-    The classifier is dense, ReLU, dropout 0.1, output (section 4.2).
+    The classifier is dense, ReLU, dropout 0.1, output (section 4.2). logit_dropout: as in the authors' code, the logits
+    too go through dropout.
     """
 
-    def __init__(self, backbone: nn.Module, num_classes: int, pooling: str = "cls"):
+    def __init__(self, backbone: nn.Module, num_classes: int, pooling: str = "cls", logit_dropout: bool = False):
         super().__init__()
         width = backbone.config.hidden_size
         self.backbone, self.pooling = backbone, pooling
+        if getattr(backbone, "pooler", None):       # BERT's: h is read before it, so it never gets a gradient
+            backbone.pooler.requires_grad_(False)
         self.classifier = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Dropout(paper.DROPOUT),
-                                        nn.Linear(width, num_classes))
+                                        nn.Linear(width, num_classes),
+                                        *[nn.Dropout(paper.DROPOUT)] * logit_dropout)
 
     def forward(self, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """N padded texts -> h, the unit-norm `features` ``(N, d)`` in float32, and class logits ``(N, C)``."""
@@ -57,7 +63,8 @@ class WeightingNetwork(nn.Module):
 
 
 def build(encoder: str, num_classes: int, pooling: str = "cls", trainable_layers: int | None = None,
-          weighting: bool = True) -> tuple[Encoder, WeightingNetwork | None, nn.Module | None]:
+          weighting: bool = True, logit_dropout: bool = False,
+          ) -> tuple[Encoder, WeightingNetwork | None, nn.Module | None]:
     """Phi, Psi (None without `weighting`) and the frozen stem (or None), from the same pretrained weights.
 
     encoder: "minilm", a local folder or a hub name. trainable_layers: None trains all layers, as the paper does, and
@@ -67,7 +74,7 @@ def build(encoder: str, num_classes: int, pooling: str = "cls", trainable_layers
     """
     from transformers import AutoModel, AutoModelForSequenceClassification
 
-    phi, psi = Encoder(_pretrained(AutoModel, encoder), num_classes, pooling), None
+    phi, psi = Encoder(_pretrained(AutoModel, encoder), num_classes, pooling, logit_dropout), None
     if weighting:
         psi = WeightingNetwork(_pretrained(AutoModelForSequenceClassification, encoder, num_labels=num_classes))
     if trainable_layers is None:
@@ -96,6 +103,57 @@ class _Passthrough(nn.Module):
 def _layers(backbone: nn.Module) -> nn.ModuleList:
     """The transformer's stack of layers, whatever the architecture calls it."""
     return max((module for module in backbone.modules() if isinstance(module, nn.ModuleList)), key=len)
+
+
+def trim_vocabulary(network: nn.Module, used: Tensor) -> None:
+    """Keep only some rows of the token embeddings, `used` ``(tokens,)``; token ids are then places in `used`.
+
+    Half of a small encoder is word embeddings, most of which a data set never touches: without them a step is
+    faster and computes the same. Only weight decay would have moved them.
+    """
+    backbone = _backbone(network)
+    table = backbone.get_input_embeddings()
+    backbone.set_input_embeddings(nn.Embedding.from_pretrained(table.weight.detach()[used], freeze=False,
+                                                               padding_idx=table.padding_idx))
+
+
+def checkpoint_gradients(network: nn.Module) -> None:
+    """Keep no activations for the backward pass, compute them again: less memory, about a third more time."""
+    _backbone(network).gradient_checkpointing_enable({"use_reentrant": False})
+
+
+def whole_backbone(encoder: str, phi: Encoder, stem: nn.Module | None, used: Tensor | None) -> nn.Module:
+    """Phi's backbone as its architecture has it: with the frozen layers below, or with all token embeddings, those
+    outside `used` as they were pretrained."""
+    backbone = phi.backbone
+    if stem:
+        for place, layer in enumerate(_layers(stem)):
+            _layers(backbone).insert(place, layer)
+        backbone.embeddings = stem.embeddings
+        if hasattr(stem, "embeddings_project"):
+            backbone.embeddings_project = stem.embeddings_project
+    elif used is not None:
+        table = _pretrained(type(backbone), encoder).get_input_embeddings()
+        table.weight.data[used] = backbone.get_input_embeddings().weight.data.cpu()
+        backbone.set_input_embeddings(table)
+    return backbone.requires_grad_(True)
+
+
+@cache
+def weights_hash(encoder: str) -> str:
+    """sha256 over the pretrained weights of an encoder. Raises EncoderError as `build` does."""
+    from transformers import AutoModel
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)                    # weights that a checkpoint lacks must not change its hash
+        digest = hashlib.sha256()
+        for name, value in sorted(_pretrained(AutoModel, encoder).state_dict().items()):
+            digest.update(name.encode() + value.float().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _backbone(network: nn.Module) -> nn.Module:
+    return network.backbone if isinstance(network, Encoder) else network.model.base_model
 
 
 def load_tokenizer(encoder: str):
