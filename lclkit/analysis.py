@@ -12,6 +12,8 @@ from statsmodels.stats.meta_analysis import effectsize_smd
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.weightstats import CompareMeans
 
+from lclkit import paper
+
 FLOOR = 1e-8        # what a probability of 0 counts as in a logarithm; packed runs keep 16 bits, at least 6e-8
 
 
@@ -290,3 +292,29 @@ def from_summary(mean_a: float, sd_a: float, n_a: int, mean_b: float, sd_b: floa
             some |= {"p_at_t": p[0, 50, 50], "p_at_t_low": np.nanmin(p), "p_at_t_high": np.nanmax(p)}
         found |= {prefix + name: float(value) for name, value in some.items()}
     return found
+
+
+def printed_test(test: paper.PrintedTest) -> dict:
+    """A test of the paper computed again from the accuracies it printed: the test, `from_summary`, and a verdict.
+
+    Verdict: "consistent" if a bound on p (< or >) holds of the numbers as printed, or a p (=) is one that their
+    rounding allows; "only at a corner" if a bound holds only of some others that round to them; else "cannot be". It
+    is the p of Welch's test, at the reported t if there is one. A quoted accuracy has no SD: the other is tested
+    against it, so that t < 0 where the quoted one is better.
+    """
+    a, b = (next(r for r in paper.RESULTS if (r.table, r.dataset, r.classes, r.model, r.metric) ==
+                 (test.section[-1], test.dataset, test.classes, model, "accuracy"))
+            for model in (test.better, test.worse))
+    if a.sd is None:
+        a, b = b, a
+    found = from_summary(a.mean, a.sd, a.n, b.mean, b.sd, b.n, t=test.t)
+    p, low, high = (found[f"p{'' if test.t is None else '_at_t'}{end}"] for end in ("", "_low", "_high"))
+    half = .5 / 10 ** len(str(test.p).split(".")[1])
+    rounds = low < test.p + half and high >= test.p - half
+    holds, possible = {"<": (p < test.p, low < test.p), ">": (p > test.p, high > test.p), "=": (rounds, rounds)}[
+        test.relation]
+    if test.t is not None:
+        possible = possible and found["t_low"] <= test.t <= found["t_high"]
+    verdict = "cannot be" if not possible else "consistent" if holds else "only at a corner"
+    return {**test._asdict(), "reported_t": test.t, "reported_p": f"{test.relation} {test.p}", **found,
+            "verdict": verdict}

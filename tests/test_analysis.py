@@ -161,6 +161,7 @@ def test_from_summary_of_one_sample():
 def test_from_summary_without_spread():
     found = analysis.from_summary(2, 0, 5, 1, 0, 5)
     assert found["t"] == found["t_high"] == math.inf and found["p"] == 0 < found["p_high"] < 1e-4
+    assert analysis.from_summary(2, .0333, 5, 1)["t_high"] == math.inf > analysis.from_summary(2, .0533, 5, 1)["t_high"]
 
 
 @pytest.mark.parametrize("printed, message", [
@@ -272,6 +273,8 @@ def test_temperature_stays_within_its_bounds(labels, t):
 def test_16_bits_are_enough():
     p = np.random.default_rng(0).dirichlet(np.full(32, .2), 500)
     labels = p.argmax(1)
+    assert analysis.negative_log_likelihood(p * .9995, labels) == pytest.approx(
+        analysis.negative_log_likelihood(p, labels), rel=1e-9)
     for measure in (analysis.negative_log_likelihood, analysis.brier_score, analysis.risk_coverage_area):
         assert measure(p.astype(np.float16), labels) == pytest.approx(measure(p, labels), rel=1e-3, abs=1e-9)
 
