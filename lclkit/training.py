@@ -1,5 +1,6 @@
 """One loop for cross-entropy (ce), supervised contrastive (scl) and label-aware contrastive (lcl) training."""
 
+import contextlib
 import hashlib
 import io
 import json
@@ -95,9 +96,10 @@ def parse_changes(text: str) -> dict:
     for name, value in found.items():
         if name not in kinds:
             raise ValueError(f"changes: {name!r} is no setting; there are: {', '.join(kinds)}")
-        if kinds[name] is float:
-            found[name] = float(value)              # YAML takes 3e-5 for a word
-        elif not isinstance(value, kinds[name]) or isinstance(value, bool) is not (kinds[name] is bool):
+        if kinds[name] is float and type(value) in (int, str):
+            with contextlib.suppress(ValueError):
+                found[name] = value = float(value)      # YAML takes 3e-5 for a word
+        if not isinstance(value, kinds[name]) or isinstance(value, bool) is not (kinds[name] is bool):
             raise ValueError(f"changes: {name}: expected {getattr(kinds[name], '__name__', kinds[name])}, "
                              f"found {value!r}")
     return found
@@ -229,7 +231,7 @@ def train(dataset: data.Dataset, config: Config, out: str | Path = "runs", save:
     loss terms on the way. If it is there already it is read, not run again. A run that was killed goes on after
     its last finished epoch.
     save: keep the trained Phi in the folder's `model`, see `load`. watch: rows of validation whose probabilities are
-    written to watched.csv 20 times an epoch, for both networks.
+    written to watched.csv up to 20 times an epoch, for both networks.
     Several processes (``accelerate launch``) share the batches, and their negatives; each returns the result.
     Raises FloatingPointError where the loss is not finite or runs away, MemoryError, saying what would help, where the
     device's memory does not suffice, ValueError for a row of `watch` that validation lacks.
@@ -359,7 +361,7 @@ def _fit(dataset, config, items, used, checkpoint, watch) -> _Run:
     """The training loop. Returns the run with the networks of its best epoch."""
     main, processes = _processes().is_main_process, _processes().num_processes
     labels = torch.as_tensor(dataset.train.label.to_numpy())
-    per_epoch = math.ceil(len(labels) / config.batch_size / config.accumulate)      # a batch that is dropped counts (13)
+    per_epoch = math.ceil(len(labels) / config.batch_size / config.accumulate)     # a batch that is dropped counts (13)
     run, title = _Run(dataset, config, used, per_epoch * config.epochs), f"{config.loss} seed {config.seed}"
     run.resume(checkpoint)
     with _progress(per_epoch * config.epochs, title, initial=run.step, disable=not main) as bar:
@@ -395,7 +397,7 @@ def _fit(dataset, config, items, used, checkpoint, watch) -> _Run:
                 if place % LOOK_EVERY == 0 or place == len(groups):
                     bar.set_postfix(loss=f"{monitor.look():.3f}", refresh=False)
                     bar.update(run.step - bar.n)
-                if len(watch) and (place % max(1, len(groups) // 20) == 0 or place == len(groups)):
+                if len(watch) and (place % math.ceil(len(groups) / 20) == 0 or place == len(groups)):
                     run.watched += _watch(run, [items["valid"][row] for row in watch], watch, config)
             run.seconds += time.perf_counter() - start
             scores = {f"valid_{name}": analysis.scores(dataset.valid.label, _probabilities(
