@@ -84,13 +84,19 @@ def confusions(counts: dict[str, np.ndarray], classes: tuple[str, ...]) -> tuple
                                  for loss, share in shares.items() for i in order for j in order])
 
 
-def entropy_curves(runs: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
-    """Mean top-k entropy against k (Figure 2 of the paper). runs: `loss`, `seed`, `k`, `entropy` in bits."""
-    figure, axis = plt.subplots(figsize=(7, 3.8))
-    spread = runs.groupby(["loss", "k"], sort=False).entropy.agg(["mean", "min", "max"]).reset_index()
-    for loss, rows in spread.groupby("loss", sort=False):
-        axis.plot(rows.k, rows["mean"], label=loss.upper(), markersize=5, **STYLES[loss])
-        axis.fill_between(rows.k, rows["min"], rows["max"], color=STYLES[loss]["color"], alpha=.2, linewidth=0)
-    axis.set(xlabel="k, the number of classes looked at", ylabel="mean entropy (bits)")
-    axis.legend(title="line: mean of the seeds\nband: least to most", loc="upper left", bbox_to_anchor=(1, 1))
-    return figure, spread
+def entropy_curves(curves: pd.DataFrame, panels: str = "") -> Figure:
+    """Mean top-k entropy against k (Figure 2 of the paper). curves: `loss` and what `analysis.entropy_curve` gives.
+
+    panels: a column of it; each of its values gets a panel, under its name.
+    """
+    parts = list(curves.groupby(panels, sort=False)) if panels else [("", curves)]
+    figure, axes = plt.subplots(1, len(parts), figsize=(2.5 + 4.5 * len(parts), 3.8), sharey=True, squeeze=False)
+    for axis, (title, part) in zip(axes[0], parts, strict=True):
+        for loss, rows in part.groupby("loss", sort=False):
+            axis.plot(rows.k, rows["mean"], label=loss.upper(), markersize=5, **STYLES[loss])
+            axis.fill_between(rows.k, rows.low, rows.high, color=STYLES[loss]["color"], alpha=.2, linewidth=0)
+        axis.set(title=title, xlabel="k, the number of classes looked at")
+    axes[0, 0].set_ylabel("mean entropy (bits)")
+    axes[0, -1].legend(title="line: mean of the seeds\nband: its 95 % interval", loc="upper left",
+                       bbox_to_anchor=(1, 1))
+    return figure

@@ -513,17 +513,21 @@ def test_confusions_put_confused_classes_together():
 
 @pytest.mark.parametrize("classes", [2, 25])
 @pytest.mark.parametrize("seeds", [1, 3])
-def test_entropy_curves(classes, seeds):
+@pytest.mark.parametrize("panels", ["", "predictions"])
+def test_entropy_curves(classes, seeds, panels):
     plots.use_style()
-    runs = pd.DataFrame([{"loss": loss, "seed": seed, "k": k, "entropy": math.log2(k) / (2 + seed + (loss == "lcl"))}
-                         for loss in ("scl", "lcl") for seed in range(seeds) for k in range(1, classes + 1)])
-    figure, numbers = plots.entropy_curves(runs)
+    rng, labels, ks = np.random.default_rng(0), np.arange(40) % classes, list(range(1, classes + 1))
+    curves = pd.concat([analysis.entropy_curve(rng.dirichlet(np.ones(classes), (seeds, 40)), ks,
+                                               labels if panels else None).assign(loss=loss)
+                        for loss in ("scl", "lcl")])
+    figure = plots.entropy_curves(curves, panels)
     figure.canvas.draw()
-    assert list(numbers.loss) == ["scl"] * classes + ["lcl"] * classes
-    lines = {line.get_label(): line for line in figure.axes[0].get_lines()}
-    assert set(lines) == {"SCL", "LCL"}
-    for (loss, k), some in runs.groupby(["loss", "k"]).entropy:
-        row = numbers[(numbers.loss == loss) & (numbers.k == k)].iloc[0]
-        assert (row["mean"], row["min"], row["max"]) == pytest.approx((some.mean(), some.min(), some.max()))
-        line = lines[loss.upper()]
-        assert line.get_ydata()[list(line.get_xdata()).index(k)] == pytest.approx(some.mean())
+    assert [axis.get_title() for axis in figure.axes] == (["all", "right", "wrong"] if panels else [""])
+    for axis in figure.axes:
+        part = curves[curves.predictions == (axis.get_title() or "all")]
+        assert [line.get_label() for line in axis.get_lines()] == ["SCL", "LCL"]
+        for line, (_, some) in zip(axis.get_lines(), part.groupby("loss", sort=False), strict=True):
+            assert list(line.get_xdata()) == ks
+            assert list(line.get_ydata()) == pytest.approx(list(some["mean"]))
+        tops = [band.get_paths()[0].vertices[:, 1].max() for band in axis.collections if band.get_paths()]
+        assert tops == pytest.approx([] if seeds == 1 else list(part.groupby("loss", sort=False).high.max()))
