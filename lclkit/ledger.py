@@ -1,0 +1,335 @@
+"""The ledger: each number and claim of the paper beside our runs, judged by rules that were written before the runs."""
+
+import itertools
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import yaml
+from scipy import stats
+
+from lclkit import analysis, data, paper, training
+
+VERDICTS = {    # of a number: the first that applies
+    "not attempted": "no run on all the texts, or the model was only quoted and no plan trains it",
+    "other encoder": "another encoder than the paper's, or only some of its layers trained: gains can be compared, "
+                     "scores cannot",
+    "other settings": "the paper's encoder, but trained by neither of the two recipes, or on other splits",
+    "inside": "our mean, rounded as the paper's, is within two of the paper's standard deviations of its mean",
+    "cannot tell": "not inside, and fewer than two seeds of ours, which leave no spread to test with",
+    "compatible": "not inside, but Welch's test of the two means gives p >= .05; or, of a number printed without a "
+                  "standard deviation, our 95 % interval holds it",
+    "outside": "none of these",
+}
+CLAIM_VERDICTS = {      # of a claim, by its tests: Welch's over seeds, p corrected by Holm within the claim
+    "holds": "gain: each is above 0 and its corrected p below alpha; no gain: each 95 % interval ends below the margin",
+    "does not hold": "gain: the 95 % interval of one ends at or below the margin; no gain: one is above 0, with its "
+                     "corrected p below alpha",
+    "cannot tell": "neither: too few seeds, too wide intervals, or not all runs are there",
+    "not attempted": "no pair of losses to compare",
+}
+PAIRS = (("lcl", "ce"), ("lcl", "scl"), ("scl", "ce"))
+RIVALS = {"bert-base": "google-bert/bert-base-uncased", "roberta-base": "FacebookAI/roberta-base"}     # rows of CE
+PLANS = {"1": "table1", "2": "table2", "3": "table3"}       # tables of test scores; 4 and 5 come with them
+SUBSET_SIZES = {        # texts in train, valid and test, of the classes of paper.SUBSETS
+    "16": (10_705, 1_509, 1_376), "8": (5_420, 732, 686), "4-easy": (2_598, 361, 328), "4-hard-a": (2_339, 329, 293),
+    "4-hard-b": (2_360, 343, 323), "4-hard-c": (2_425, 302, 283), "4-hard-d": (2_597, 324, 312),
+    "4-hard-d-joyful": (2_577, 338, 328)}
+NAME = re.compile(rf"({'|'.join(paper.SIZES)})(?:-(released|paper|stratified))?(?:-({'|'.join(paper.SUBSETS)}))?")
+HARMLESS = ("precision", "compile", "checkpointing")        # settings that change speed and memory
+SCORES = {"test_accuracy": "test_phi", "test_f1": "test_phi_f1", "valid_accuracy": "valid_phi",
+          "valid_f1": "valid_phi_f1"}
+KEYS = {"paper", "pairs", "where", "expect", "metric", "margin", "alpha"}
+
+
+def find(places: Iterable[str | Path], packed: str | Path) -> list[training.Result]:
+    """All runs in folders (at any depth) or packed files, and in the packed files of the folder `packed`.
+
+    A run that is found again, under the same name, counts once. Raises FileNotFoundError for a place that is not there.
+    """
+    found = {}
+    for place in [*places, *sorted(Path(packed).glob("*.npz"))]:
+        for result in training.load_results(place):
+            if result.folder.name not in found or found[result.folder.name].predictions.empty:
+                found[result.folder.name] = result
+    return list(found.values())
+
+
+def runs(results: Iterable[training.Result]) -> pd.DataFrame:
+    """One row a run. Runs of one `setting` (S1, S2, ...) differ in data set, loss and seed only.
+
+    A setting is an encoder with its weights, which layers are trained, what is not as in the nearer recipe, precision
+    and kind of device. `left_out` says why a run is in no setting: its data set is not in the paper, or not all of it
+    was used. `same`: all that decides the numbers is as in a recipe. `right`: of each test text, whether it was.
+    `entropy`: mean over test texts, in bits. Both are missing where a packed file has no predictions.
+    """
+    rows = {}
+    for result in results:
+        summary, config = result.summary, result.summary["config"]
+        match, test = NAME.fullmatch(summary["dataset"]), result.rows()
+        dataset, variant, classes = (part or "" for part in match.groups()) if match else (summary["dataset"], "", "")
+        sizes = data.SOURCES[dataset].sizes.get(variant or "default", paper.SIZES[dataset]) if match else ()
+        sizes = SUBSET_SIZES[classes] if classes else sizes
+        whole = match and summary["texts"] == sizes[0] and len(test) in (0, sizes[2])
+        settings, same = _settings(config, dataset, variant)
+        name, layers = config["encoder"], config["trainable_layers"]
+        name = Path(name).name if Path(name).is_absolute() or name[0] in ".~" else name
+        rows.setdefault(result.folder.name, {
+            "run": result.folder.name, "left_out": "" if whole else "not all texts" if match else "not in the paper",
+            "dataset": dataset, "classes": classes, "loss": config["loss"], "seed": config["seed"], "texts": len(test),
+            "encoder": name + ("" if layers is None else f", top {layers} layers"), "whole_encoder": layers is None,
+            "settings": settings, "same": same, "precision": config["precision"], "device": summary["device"],
+            "kind": (summary["encoder_hash"], summary["device_type"], summary["results_version"]),
+            **{column: summary["scores"][key] for column, key in SCORES.items()},
+            "minutes": summary["seconds"] / 60,
+            "right": (test.label == test.predicted).to_numpy() if len(test) else None,
+            "entropy": analysis.topk_entropy(p := result.probabilities(), p.shape[1]).mean() if len(test) else np.nan})
+    frame = pd.DataFrame(rows.values(), columns=None if rows else COLUMNS)
+    keys = frame[frame.left_out == ""].groupby(["encoder", "settings", "precision", "kind"], sort=False)
+    order = sorted(keys, key=lambda some: (some[0][0] != paper.ENCODER, -len(some[1]), some[0]))
+    names = {row: f"S{i}" for i, (_, some) in enumerate(order, start=1) for row in some.index}
+    return frame.assign(setting=[names.get(row, "") for row in frame.index])
+
+
+COLUMNS = ["run", "left_out", "dataset", "classes", "loss", "seed", "texts", "encoder", "whole_encoder", "settings",
+           "same", "precision", "device", "kind", *SCORES, "minutes", "right", "entropy"]
+
+
+def _settings(config: dict, dataset: str, variant: str) -> tuple[str, bool]:
+    """The nearer recipe and what differs from it, in words; and whether nothing that decides the numbers does."""
+    found = []
+    for recipe in paper.RECIPES:
+        usual = asdict(training.Config()) | paper.settings(dataset, recipe)
+        found.append((recipe, {name: value for name, value in config.items() if value != usual.get(name)
+                               and name not in ("loss", "seed", "encoder", "trainable_layers", "precision")}))
+    recipe, changed = min(found, key=lambda some: len(some[1]))
+    words = [recipe, *(f"{name} {value}" for name, value in changed.items())]
+    words += [f"{variant or 'default'} files"] * (variant != recipe)
+    return ", ".join(words), {*changed} <= {*HARMLESS} and variant != "stratified"
+
+
+def contrast(parts: Sequence[tuple], weights: Sequence[float] = (1, -1)) -> dict[str, float]:
+    """A weighted sum of independent means, by default their difference, and Welch's test that it is 0.
+
+    parts: (mean, SD, n) of each. Degrees of freedom are Satterthwaite's. Returns estimate, low and high (95 %), p; NaN
+    where there is no spread to test with.
+    """
+    means, sds, n = np.array(parts, dtype=float).T
+    v = (np.array(weights) * sds) ** 2 / n
+    estimate, error = float(np.dot(weights, means)), np.sqrt(v.sum())
+    if not (n > 1).all() or not error > 0:
+        return {"estimate": estimate, "low": np.nan, "high": np.nan, "p": np.nan}
+    df = v.sum() ** 2 / (v ** 2 / (n - 1)).sum()
+    half = float(error * stats.t.ppf(.975, df))
+    return {"estimate": estimate, "low": estimate - half, "high": estimate + half,
+            "p": float(2 * stats.t.sf(abs(estimate) / error, df))}
+
+
+def verdict(printed: paper.Printed, scores: Sequence[float]) -> str:
+    """What our scores (%, one a seed) are to a printed number, by `VERDICTS`: inside, compatible, outside, cannot tell.
+    """
+    ours = analysis.summarise(scores)
+    if printed.sd is not None and abs(round(ours["mean"], 1) - printed.mean) <= 2 * printed.sd + 1e-9:
+        return "inside"
+    if printed.sd is None:
+        low, high = ours["low"], ours["high"]
+    else:
+        gap = contrast([(ours["mean"], ours["sd"], ours["n"]), (printed.mean, printed.sd, printed.n)])
+        low, high = printed.mean + gap["low"], printed.mean + gap["high"]
+    if np.isnan(low):
+        return "cannot tell"
+    return "compatible" if low <= printed.mean <= high else "outside"
+
+
+def ledger(runs: pd.DataFrame) -> pd.DataFrame:
+    """Each number of Tables 1 to 5, a row for each setting that attempts it, or one that says "not attempted".
+
+    runs: what `runs` returns. `difference` is ours less the paper's; `minutes` is what the row's runs took on `device`.
+    """
+    kept, rows = runs[runs.left_out == ""], []
+    for printed in paper.RESULTS:
+        there = (kept.dataset == printed.dataset) & (kept.classes == printed.classes)
+        encoder = RIVALS.get(printed.model, paper.ENCODER)
+        if printed.model in RIVALS:
+            there &= (kept.encoder == encoder) & (kept.loss == "ce")
+        else:
+            there &= ~kept.encoder.isin(RIVALS.values()) & (kept.loss == printed.model)
+        row = {"table": printed.table, "dataset": printed.dataset, "classes": printed.classes, "model": printed.model,
+               "metric": printed.metric, "split": printed.split, "paper": printed.mean, "paper_sd": printed.sd,
+               "paper_n": printed.n}
+        rows += [row | {"setting": "", "verdict": "not attempted"}] * (not there.any())
+        for setting, some in kept[there].groupby("setting", sort=False):
+            scores = some[f"{printed.split}_{printed.metric}"].tolist()
+            ours, first = analysis.summarise(scores), some.iloc[0]
+            said = ("other encoder" if first.encoder != encoder else "other settings" if not first.same
+                    else verdict(printed, scores))
+            rows.append(row | {"setting": setting, "encoder": first.encoder, "ours": ours.pop("mean"), **ours,
+                               "difference": np.mean(scores) - printed.mean, "verdict": said,
+                               "minutes": some.minutes.sum(), "device": "; ".join(dict.fromkeys(some.device))})
+    columns = ["table", "dataset", "classes", "model", "metric", "split", "paper", "paper_sd", "paper_n", "setting",
+               "encoder", "ours", "sd", "n", "low", "high", "difference", "verdict", "minutes", "device"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def layout(ledger: pd.DataFrame, table: str) -> pd.DataFrame:
+    """A table of the paper as it stands there, mean (SD), and under each row our settings', with n where it differs."""
+    cells = ledger[ledger.table == table]
+    cells = cells.assign(column=[" ".join(filter(None, [c.classes or c.dataset, c.metric if table in "15" else ""]))
+                                 for c in cells.itertuples()])
+    lines = {}
+    for cell in cells.itertuples():
+        line = lines.setdefault((cell.model, "", "paper"), {})
+        line[cell.column] = f"{cell.paper:.1f} ({'-' if np.isnan(cell.paper_sd) else cell.paper_sd})"
+        if cell.setting:
+            line = lines.setdefault((cell.model, cell.setting, cell.encoder), {})
+            line[cell.column] = (f"{cell.ours:.1f} ({'-' if np.isnan(cell.sd) else f'{cell.sd:.1f}'})"
+                                 + (f" n={cell.n:.0f}" if cell.n != cell.paper_n else ""))
+    models = list(dict.fromkeys(cells.model))
+    order = sorted(lines, key=lambda key: (models.index(key[0]), len(key[1]), key[1]))
+    frame = pd.DataFrame([lines[key] for key in order], columns=list(dict.fromkeys(cells.column)))
+    frame.insert(0, "model", [model for model, *_ in order])
+    frame.insert(1, "whose", [f"{setting} {whose}".strip() for _, setting, whose in order])
+    return frame.fillna("")
+
+
+def gains(runs: pd.DataFrame) -> pd.DataFrame:
+    """How far test accuracy of one loss is above another's (`PAIRS`), in points: the paper's and each setting's.
+
+    low to high: Welch's 95 % interval, over seeds. texts_low to texts_high: over test texts, see `analysis.compare`;
+    of the seeds that both have, where there are predictions.
+    """
+    printed = {(r.dataset, r.classes, r.model): (r.mean, r.sd, r.n) for r in reversed(paper.RESULTS)
+               if r.table in PLANS and r.metric == "accuracy"}      # of all 32 classes: Table 1 before Table 3
+    kept, rows = runs[runs.left_out == ""], []
+    places = list(dict.fromkeys((r.dataset, r.classes) for r in paper.RESULTS))
+    places += [place for place in dict.fromkeys(zip(kept.dataset, kept.classes, strict=True)) if place not in places]
+    for (dataset, classes), pair in itertools.product(places, PAIRS):
+        row = {"dataset": dataset, "classes": classes, "better": pair[0], "worse": pair[1]}
+        if (dataset, classes, "ce") in printed:
+            rows.append({**row, "setting": "paper", "encoder": paper.ENCODER,
+                         **contrast([printed[dataset, classes, loss] for loss in pair])})
+        there = kept[(kept.dataset == dataset) & (kept.classes == classes)]
+        for setting, some in there.groupby("setting", sort=False):
+            if {*pair} <= {*some.loss}:
+                one, other = (some[some.loss == loss].set_index("seed") for loss in pair)
+                rows.append({**row, "setting": setting, "encoder": some.encoder.iloc[0],
+                             **contrast([_summary(side.test_accuracy) for side in (one, other)]),
+                             **_over_texts(one.right.dropna(), other.right.dropna())})
+    columns = ["dataset", "classes", "better", "worse", "setting", "encoder", "estimate", "low", "high", "p",
+               "texts_low", "texts_high"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _summary(scores: pd.Series) -> tuple[float, float, int]:
+    return scores.mean(), scores.std(), len(scores)
+
+
+def _over_texts(one: pd.Series, other: pd.Series) -> dict[str, float]:
+    seeds = [seed for seed in one.index if seed in other.index]
+    if not seeds:
+        return {}
+    found = analysis.compare(np.stack([one[seed] for seed in seeds]), np.stack([other[seed] for seed in seeds]))
+    return {name: found[name] for name in ("texts_low", "texts_high")}
+
+
+def read_claims(folder: str | Path) -> dict[str, dict]:
+    """The claims of all plans in a folder, by name, each with its `plan`; none where the folder is not there.
+
+    A claim has `paper` (a name in paper.CLAIMS), `pairs` of losses, `where`: data sets, or data set/subset, with a test
+    for each pair and place; or a mapping of them to weights, with a test for each pair, of the weighted sum of gains.
+    `expect`: "gain" or "no gain". `metric`: "accuracy" (points) or "entropy" (bits); `margin`, in its unit; `alpha`.
+    Raises ValueError where one has another form.
+    """
+    found = {}
+    for file in sorted(Path(folder).glob("*.yml")):
+        for name, claim in (yaml.safe_load(file.read_text(encoding="utf-8")).get("claims") or {}).items():
+            claim = {"metric": "accuracy", "alpha": .05, **claim, "plan": file.stem}
+            places = {f"{r.dataset}/{r.classes}".strip("/") for r in paper.RESULTS}
+            good = ({*claim} == KEYS | {"plan"} and claim["paper"] in paper.CLAIMS and name not in found
+                    and claim["expect"] in ("gain", "no gain") and claim["metric"] in ("accuracy", "entropy")
+                    and {*itertools.chain(*claim["pairs"])} <= {"ce", "scl", "lcl"} and {*claim["where"]} <= places)
+            if not good:
+                raise ValueError(f"{file.name}: {name}: expected a name of its own, and {', '.join(sorted(KEYS))} as "
+                                 f"ledger.read_claims says; found {claim}")
+            found[name] = claim
+    return found
+
+
+def judge(claims: dict[str, dict], runs: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """What our runs say to each claim, by `CLAIM_VERDICTS`: a row for each claim and setting, and one for each test."""
+    kept, verdicts, tests = runs[runs.left_out == ""], [], []
+    for name, claim in claims.items():
+        judged = []
+        for setting, some in kept.groupby("setting", sort=False):
+            found = pd.DataFrame([{"claim": name, "setting": setting, **test} for test in _tests(claim, some)])
+            if found.estimate.isna().all():
+                continue
+            found["corrected"] = analysis.holm(found.p)
+            above, below = (found.estimate > 0) & (found.corrected < claim["alpha"]), found.high <= claim["margin"]
+            if claim["expect"] == "no gain":
+                above, below = found.high < claim["margin"], above
+            found["says"] = np.select([above, below], ["yes", "no"], "open")
+            said = "holds" if above.all() else "does not hold" if "no" in found.says.tolist() else "cannot tell"
+            judged.append({"claim": name, "setting": setting, "encoder": some.encoder.iloc[0], "verdict": said,
+                           **found.says.value_counts().reindex(["yes", "no", "open"], fill_value=0)})
+            tests.append(found)
+        verdicts += judged or [{"claim": name, "setting": "", "encoder": "", "verdict": "not attempted"}]
+    columns = ["claim", "setting", "test", "estimate", "low", "high", "p", "corrected", "says"]
+    return (pd.DataFrame(verdicts, columns=["claim", "setting", "encoder", "verdict", "yes", "no", "open"]),
+            pd.concat(tests)[columns].reset_index(drop=True) if tests else pd.DataFrame(columns=columns))
+
+
+def _tests(claim: dict, runs: pd.DataFrame) -> Iterable[dict]:
+    """The contrasts of a claim in the runs of one setting; NaN where a loss was not run."""
+    column = {"accuracy": "test_accuracy", "entropy": "entropy"}[claim["metric"]]
+    parts = {key: _summary(scores) for key, scores in
+             runs.groupby([(runs.dataset + "/" + runs.classes).str.strip("/"), "loss"])[column]}
+    sums = [claim["where"]] if isinstance(claim["where"], dict) else [{place: 1} for place in claim["where"]]
+    for pair, weights in itertools.product(claim["pairs"], sums):
+        label = " - ".join(pair) + ": " + (next(iter(weights)) if len(weights) == 1 else "weighted sum")
+        sides = [(place, loss) for place in weights for loss in pair]
+        some = [parts.get(side, (np.nan, np.nan, 0)) for side in sides]
+        yield {"test": label, **contrast(some, [w * sign for w in weights.values() for sign in (1, -1)])}
+
+
+def missing(runs: pd.DataFrame) -> pd.DataFrame:
+    """What the paper ran and we have not, with the paper's encoders by a recipe: seeds, the command, its cost.
+
+    minutes: of all these seeds one after the other on a T4, by appendix B.1; CE and SCL train one network, not two.
+    """
+    kept, rows = runs[(runs.left_out == "") & runs.same.astype(bool)], {}
+    for printed in paper.RESULTS:
+        if printed.table not in PLANS or printed.metric == "f1" or printed.model not in ("ce", "scl", "lcl", *RIVALS):
+            continue
+        loss, encoder = (printed.model, "") if printed.model not in RIVALS else ("ce", RIVALS[printed.model])
+        done = kept[(kept.dataset == printed.dataset) & (kept.classes == printed.classes) & (kept.loss == loss)
+                    & (kept.encoder == (encoder or paper.ENCODER))].seed.nunique()
+        wanted = printed.n or paper.RUNS
+        if done < wanted:
+            share = SUBSET_SIZES[printed.classes][0] / paper.SIZES[printed.dataset][0] if printed.classes else 1
+            row = rows.setdefault((printed.table, printed.dataset, printed.classes, encoder), {
+                "table": printed.table, "dataset": printed.dataset, "classes": printed.classes,
+                "encoder": encoder or paper.ENCODER, "losses": [], "seeds": 0, "minutes": 0})
+            row["losses"].append(loss)
+            row["seeds"] += wanted - done
+            row["minutes"] += (wanted - done) * share * paper.EPOCHS * paper.MINUTES[printed.dataset] * (
+                1 if loss == "lcl" else .5)
+    for (table, dataset, classes, encoder), row in rows.items():
+        only = f"dataset={dataset} loss={','.join(row['losses'])} encoder={encoder} classes={classes}"
+        row["losses"] = ", ".join(row["losses"])
+        row["command"] = f"python -m lclkit replicate {PLANS[table]} --only {only}"
+    return pd.DataFrame(rows.values(), columns=["table", "dataset", "classes", "encoder", "losses", "seeds", "minutes",
+                                                "command"])
+
+
+def markdown(frame: pd.DataFrame, digits: int = 1) -> str:
+    """A frame as a table in Markdown, without its index; nothing where a value is missing."""
+    def cell(value):
+        text = f"{value:.{digits}f}" if isinstance(value, float) else str(value)
+        return "" if text == "nan" else text.replace("|", "\\|")
+
+    lines = [frame.columns, ["---"] * frame.shape[1], *frame.itertuples(index=False)]
+    return "\n".join(f"| {' | '.join(map(cell, line))} |" for line in lines)
