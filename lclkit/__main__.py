@@ -1,8 +1,9 @@
-"""python -m lclkit doctor | fetch | demo"""
+"""python -m lclkit doctor | fetch | demo | replicate"""
 
 import argparse
 import contextlib
 import importlib.metadata
+import os
 import platform
 import shutil
 import sys
@@ -114,6 +115,23 @@ def demo() -> int:
     return 0
 
 
+def replicate(plan: str, out: Path, jobs: int, backend: str, scheduler: str | None, only: list[str], dry: bool) -> int:
+    """Run a plan's missing runs, or (dry) list them. Returns 1 if one failed, 2 if the plan will not do."""
+    if dry:
+        os.environ["HF_HUB_OFFLINE"] = "1"          # a look downloads nothing
+    from lclkit import data, models
+    from lclkit import replicate as batch
+
+    try:
+        runs = batch.expand(plan, out, only, dry)
+        if dry:
+            return batch.preview(runs, out, jobs)
+        return 1 if batch.replicate(runs, jobs, backend, scheduler) else 0
+    except (ValueError, ImportError, OSError, data.DataError, models.EncoderError) as error:
+        print(error, file=sys.stderr)
+        return 2
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m lclkit", description="Learn, check and re-run one paper.")
     commands = parser.add_subparsers(dest="command", required=True)
@@ -124,13 +142,26 @@ def main() -> int:
     fetcher.add_argument("--all", action="store_true", help="all six")
     fetcher.add_argument("--to", type=Path, metavar="DIR", help="the folder for them; by default the user's cache")
     fetcher.add_argument("--check", action="store_true", help="download nothing; check the files (of all, if unnamed)")
+    runner = commands.add_parser("replicate", help="run a plan: many runs of a notebook, those that are not finished")
+    runner.add_argument("plan", metavar="PLAN", help="a name in notebooks/plans, or a file")
+    runner.add_argument("--out", type=Path, default=Path("runs"), metavar="DIR", help="the folder for all plans' runs")
+    runner.add_argument("--jobs", type=int, default=1, metavar="N", help="runs at a time; they share the cores and GPU")
+    runner.add_argument("--backend", choices=("loky", "dask"), default="loky", help="this machine, or a Dask cluster")
+    runner.add_argument("--scheduler", metavar="ADDRESS", help="of the Dask cluster, such as tcp://host:8786")
+    runner.add_argument("--only", nargs="+", default=[], metavar="NAME=VALUE", help="such as dataset=isear loss=ce,lcl")
+    runner.add_argument("--dry-run", action="store_true", help="list the runs with predicted time and memory")
     given = parser.parse_args()
+    if given.command == "replicate" and (given.jobs < 1 or (given.backend == "dask") != bool(given.scheduler)):
+        runner.error("--jobs needs a number above 0; --backend dask and --scheduler ADDRESS need each other")
     with contextlib.suppress(KeyboardInterrupt):        # what was finished is kept, so Ctrl-C needs no trace
         if given.command == "fetch":
             names = list(paper.SIZES) if given.all or given.check and not given.names else given.names
             if not names or {*names} - {*paper.SIZES}:
                 fetcher.error(f"name some of these, or say --all: {', '.join(paper.SIZES)}")
             return fetch(names, given.to, given.check)
+        if given.command == "replicate":
+            return replicate(given.plan, given.out, given.jobs, given.backend, given.scheduler, given.only,
+                             given.dry_run)
         return demo() if given.command == "demo" else doctor()
     return 130
 
