@@ -39,20 +39,22 @@ SUBSET_SIZES = {        # texts in train, valid and test, of the classes of pape
     "4-hard-b": (2_360, 343, 323), "4-hard-c": (2_425, 302, 283), "4-hard-d": (2_597, 324, 312),
     "4-hard-d-joyful": (2_577, 338, 328)}
 NAME = re.compile(rf"({'|'.join(paper.SIZES)})(?:-(released|paper|stratified))?(?:-({'|'.join(paper.SUBSETS)}))?")
+PRINTED = {(f"{r.dataset}/{r.classes}".strip("/"), r.model): (r.mean, r.sd, r.n) for r in reversed(paper.RESULTS)
+           if r.table in PLANS and r.metric == "accuracy"}      # of all 32 classes: Table 1 before Table 3
 HARMLESS = ("precision", "compile", "checkpointing")        # settings that change speed and memory
 SCORES = {"test_accuracy": "test_phi", "test_f1": "test_phi_f1", "valid_accuracy": "valid_phi",
           "valid_f1": "valid_phi_f1"}
 KEYS = {"paper", "pairs", "where", "expect", "metric", "margin", "alpha"}
 
 
-def find(places: Iterable[str | Path], packed: str | Path) -> list[training.Result]:
-    """All runs in folders (at any depth) or packed files, and in the packed files of the folder `packed`.
+def find(places: Iterable[str | Path]) -> list[training.Result]:
+    """All runs in packed files, or in folders: runs at any depth, and the packed files in it.
 
     A run that is found again, under the same name, counts once. Raises FileNotFoundError for a place that is not there.
     """
     found = {}
-    for place in [*places, *sorted(Path(packed).glob("*.npz"))]:
-        for result in training.load_results(place):
+    for place in map(Path, places):
+        for result in itertools.chain.from_iterable(map(training.load_results, [place, *sorted(place.glob("*.npz"))])):
             if result.folder.name not in found or found[result.folder.name].predictions.empty:
                 found[result.folder.name] = result
     return list(found.values())
@@ -64,7 +66,8 @@ def runs(results: Iterable[training.Result]) -> pd.DataFrame:
     A setting is an encoder with its weights, which layers are trained, what is not as in the nearer recipe, precision
     and kind of device. `left_out` says why a run is in no setting: its data set is not in the paper, or not all of it
     was used. `same`: all that decides the numbers is as in a recipe. `right`: of each test text, whether it was.
-    `entropy`: mean over test texts, in bits. Both are missing where a packed file has no predictions.
+    `entropy`: mean over test texts, in bits. Both are missing where a packed file has no predictions. Rows are ordered
+    by setting.
     """
     rows = {}
     for result in results:
@@ -90,8 +93,9 @@ def runs(results: Iterable[training.Result]) -> pd.DataFrame:
     frame = pd.DataFrame(rows.values(), columns=None if rows else COLUMNS)
     keys = frame[frame.left_out == ""].groupby(["encoder", "settings", "precision", "kind"], sort=False)
     order = sorted(keys, key=lambda some: (some[0][0] != paper.ENCODER, -len(some[1]), some[0]))
-    names = {row: f"S{i}" for i, (_, some) in enumerate(order, start=1) for row in some.index}
-    return frame.assign(setting=[names.get(row, "") for row in frame.index])
+    places = {row: i for i, (_, some) in enumerate(order, start=1) for row in some.index}
+    frame["setting"] = [f"S{places[row]}" if row in places else "" for row in frame.index]
+    return frame.iloc[np.argsort([places.get(row, np.inf) for row in frame.index], kind="stable")]
 
 
 COLUMNS = ["run", "left_out", "dataset", "classes", "loss", "seed", "texts", "encoder", "whole_encoder", "settings",
@@ -201,16 +205,14 @@ def gains(runs: pd.DataFrame) -> pd.DataFrame:
     low to high: Welch's 95 % interval, over seeds. texts_low to texts_high: over test texts, see `analysis.compare`;
     of the seeds that both have, where there are predictions.
     """
-    printed = {(r.dataset, r.classes, r.model): (r.mean, r.sd, r.n) for r in reversed(paper.RESULTS)
-               if r.table in PLANS and r.metric == "accuracy"}      # of all 32 classes: Table 1 before Table 3
     kept, rows = runs[runs.left_out == ""], []
     places = list(dict.fromkeys((r.dataset, r.classes) for r in paper.RESULTS))
     places += [place for place in dict.fromkeys(zip(kept.dataset, kept.classes, strict=True)) if place not in places]
     for (dataset, classes), pair in itertools.product(places, PAIRS):
         row = {"dataset": dataset, "classes": classes, "better": pair[0], "worse": pair[1]}
-        if (dataset, classes, "ce") in printed:
+        if (place := f"{dataset}/{classes}".strip("/"), "ce") in PRINTED:
             rows.append({**row, "setting": "paper", "encoder": paper.ENCODER,
-                         **contrast([printed[dataset, classes, loss] for loss in pair])})
+                         **contrast([PRINTED[place, loss] for loss in pair])})
         there = kept[(kept.dataset == dataset) & (kept.classes == classes)]
         for setting, some in there.groupby("setting", sort=False):
             if {*pair} <= {*some.loss}:
@@ -236,7 +238,7 @@ def _over_texts(one: pd.Series, other: pd.Series) -> dict[str, float]:
 
 
 def read_claims(folder: str | Path) -> dict[str, dict]:
-    """The claims of all plans in a folder, by name, each with its `plan`; none where the folder is not there.
+    """The claims of all plans in a folder, by name, in the paper's order, each with its `plan`; none without a folder.
 
     A claim has `paper` (a name in paper.CLAIMS), `pairs` of losses, `where`: data sets, or data set/subset, with a test
     for each pair and place; or a mapping of them to weights, with a test for each pair, of the weighted sum of gains.
@@ -255,43 +257,56 @@ def read_claims(folder: str | Path) -> dict[str, dict]:
                 raise ValueError(f"{file.name}: {name}: expected a name of its own, and {', '.join(sorted(KEYS))} as "
                                  f"ledger.read_claims says; found {claim}")
             found[name] = claim
-    return found
+    return dict(sorted(found.items(), key=lambda one: [*paper.CLAIMS].index(one[1]["paper"])))
 
 
 def judge(claims: dict[str, dict], runs: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """What our runs say to each claim, by `CLAIM_VERDICTS`: a row for each claim and setting, and one for each test."""
+    """What runs say to each claim, by `CLAIM_VERDICTS`: a row for each claim and setting, and one for each test.
+
+    Setting "paper" is what the same tests say to the paper's own printed numbers, where it printed what they need.
+    """
     kept, verdicts, tests = runs[runs.left_out == ""], [], []
+    settings = [(setting, some.encoder.iloc[0], some) for setting, some in kept.groupby("setting", sort=False)]
     for name, claim in claims.items():
         judged = []
-        for setting, some in kept.groupby("setting", sort=False):
-            found = pd.DataFrame([{"claim": name, "setting": setting, **test} for test in _tests(claim, some)])
+        for setting, encoder, some in [("paper", paper.ENCODER, None), *settings]:
+            parts = _parts(some, claim["metric"])
+            found = pd.DataFrame([{"claim": name, "setting": setting, **test} for test in _tests(claim, parts)])
             if found.estimate.isna().all():
                 continue
             found["corrected"] = analysis.holm(found.p)
             above, below = (found.estimate > 0) & (found.corrected < claim["alpha"]), found.high <= claim["margin"]
             if claim["expect"] == "no gain":
                 above, below = found.high < claim["margin"], above
-            found["says"] = np.select([above, below], ["yes", "no"], "open")
+            found["says"] = np.select([above, below, found.estimate.isna()], ["yes", "no", "no run"], "open")
             said = "holds" if above.all() else "does not hold" if "no" in found.says.tolist() else "cannot tell"
-            judged.append({"claim": name, "setting": setting, "encoder": some.encoder.iloc[0], "verdict": said,
-                           **found.says.value_counts().reindex(["yes", "no", "open"], fill_value=0)})
+            judged.append({"claim": name, "setting": setting, "encoder": encoder, "verdict": said,
+                           **found.says.value_counts().reindex(["yes", "no", "open", "no run"], fill_value=0)})
             tests.append(found)
-        verdicts += judged or [{"claim": name, "setting": "", "encoder": "", "verdict": "not attempted"}]
+        if not [one for one in judged if one["setting"] != "paper"]:
+            judged.append({"claim": name, "setting": "", "encoder": "", "verdict": "not attempted"})
+        verdicts += judged
     columns = ["claim", "setting", "test", "estimate", "low", "high", "p", "corrected", "says"]
-    return (pd.DataFrame(verdicts, columns=["claim", "setting", "encoder", "verdict", "yes", "no", "open"]),
+    return (pd.DataFrame(verdicts, columns=["claim", "setting", "encoder", "verdict", "yes", "no", "open", "no run"]),
             pd.concat(tests)[columns].reset_index(drop=True) if tests else pd.DataFrame(columns=columns))
 
 
-def _tests(claim: dict, runs: pd.DataFrame) -> Iterable[dict]:
-    """The contrasts of a claim in the runs of one setting; NaN where a loss was not run."""
-    column = {"accuracy": "test_accuracy", "entropy": "entropy"}[claim["metric"]]
-    parts = {key: _summary(scores) for key, scores in
-             runs.groupby([(runs.dataset + "/" + runs.classes).str.strip("/"), "loss"])[column]}
-    sums = [claim["where"]] if isinstance(claim["where"], dict) else [{place: 1} for place in claim["where"]]
+def _parts(runs: pd.DataFrame | None, metric: str) -> dict[tuple[str, str], tuple]:
+    """Mean, SD and n of each (place, loss): of the runs of one setting, or as printed."""
+    if runs is None:
+        return PRINTED if metric == "accuracy" else {}
+    scores = runs[{"accuracy": "test_accuracy", "entropy": "entropy"}[metric]]
+    return {key: _summary(some) for key, some in
+            scores.groupby([(runs.dataset + "/" + runs.classes).str.strip("/"), runs.loss])}
+
+
+def _tests(claim: dict, parts: dict[tuple[str, str], tuple]) -> Iterable[dict]:
+    """The contrasts of a claim; NaN where a loss was not run."""
+    where = claim["where"]
+    sums = [where] if isinstance(where, dict) else [{place: 1} for place in where]
     for pair, weights in itertools.product(claim["pairs"], sums):
         label = " - ".join(pair) + ": " + (next(iter(weights)) if len(weights) == 1 else "weighted sum")
-        sides = [(place, loss) for place in weights for loss in pair]
-        some = [parts.get(side, (np.nan, np.nan, 0)) for side in sides]
+        some = [parts.get((place, loss), (np.nan, np.nan, 0)) for place in weights for loss in pair]
         yield {"test": label, **contrast(some, [w * sign for w in weights.values() for sign in (1, -1)])}
 
 
