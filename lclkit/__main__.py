@@ -1,4 +1,4 @@
-"""python -m lclkit doctor | fetch | demo | replicate"""
+"""python -m lclkit doctor | fetch | demo | replicate | report"""
 
 import argparse
 import contextlib
@@ -132,6 +132,25 @@ def replicate(plan: str, out: Path, jobs: int, backend: str, scheduler: str | No
         return 2
 
 
+def report(runs: list[Path], out: Path) -> int:
+    """Set finished runs, in folders or packed files, beside the paper's numbers: notebook 07, which writes one page.
+
+    Returns 2 where one of them is not there.
+    """
+    from lclkit.replicate import run_notebook
+
+    if absent := [place for place in runs if not place.exists()]:
+        print(f"runs: expected folders or packed files, found {absent[0]}, which is not there", file=sys.stderr)
+        return 2
+    out = out.resolve()
+    parameters = {"runs": [str(place.resolve()) for place in runs], "profile": out.name, "out": str(out.parent)}
+    notebook, page = run_notebook(NOTEBOOKS / "07_replication.ipynb", out, parameters)
+    for title, path in (("Page", out / "RESULTS.md"), ("Figures", out / "figures"), ("Notebook", notebook),
+                        ("as HTML", page)):
+        _show(title, path)
+    return 0
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m lclkit", description="Learn, check and re-run one paper.")
     commands = parser.add_subparsers(dest="command", required=True)
@@ -150,6 +169,11 @@ def main() -> int:
     runner.add_argument("--scheduler", metavar="ADDRESS", help="of the Dask cluster, such as tcp://host:8786")
     runner.add_argument("--only", nargs="+", default=[], metavar="NAME=VALUE", help="such as dataset=isear loss=ce,lcl")
     runner.add_argument("--dry-run", action="store_true", help="list the runs with predicted time and memory")
+    reporter = commands.add_parser("report", help="set the finished runs beside the paper's numbers, on one page")
+    reporter.add_argument("runs", nargs="*", type=Path, metavar="RUNS",
+                          help="folders of runs or of packed files, or such files; by default runs and the kit's own, "
+                          "notebooks/results")
+    reporter.add_argument("--out", type=Path, default=Path("runs/report"), metavar="DIR", help="where the page goes")
     given = parser.parse_args()
     if given.command == "replicate" and (given.jobs < 1 or (given.backend == "dask") != bool(given.scheduler)):
         runner.error("--jobs needs a number above 0; --backend dask and --scheduler ADDRESS need each other")
@@ -162,6 +186,9 @@ def main() -> int:
         if given.command == "replicate":
             return replicate(given.plan, given.out, given.jobs, given.backend, given.scheduler, given.only,
                              given.dry_run)
+        if given.command == "report":
+            usual = [place for place in (Path("runs"), NOTEBOOKS / "results") if place.exists()]
+            return report(given.runs or usual, given.out)
         return demo() if given.command == "demo" else doctor()
     return 130
 

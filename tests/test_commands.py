@@ -209,6 +209,33 @@ def test_demo_runs_the_quickstart(tmp_path, monkeypatch, capsys):
     assert all(str(tmp_path / path) in out for path in ("made.ipynb", "made.html", "runs/demo"))
 
 
+@pytest.mark.parametrize("arguments, there, runs, out", [
+    ([], True, ["runs", "results"], "runs/report"), ([], False, [], "runs/report"),
+    (["some", "b.npz", "--out", "page"], False, ["some", "b.npz"], "page")])
+def test_report(tmp_path, monkeypatch, capsys, run, arguments, there, runs, out):
+    def execute(notebook, folder, parameters):
+        asked.append((notebook.name, folder, parameters))
+        return tmp_path / "made.ipynb", tmp_path / "made.html"
+
+    asked = []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(replicate, "run_notebook", execute)
+    monkeypatch.setattr(commands, "NOTEBOOKS", tmp_path)
+    for name in ["some", "b.npz"] + ["runs", "results"] * there:
+        (tmp_path / name).mkdir()
+    assert run("report", *arguments) == 0
+    ((name, folder, parameters),) = asked
+    assert (name, folder) == ("07_replication.ipynb", tmp_path / out)
+    assert parameters["runs"] == [str(tmp_path / place) for place in runs]
+    assert Path(parameters["out"], parameters["profile"]) == tmp_path / out       # where the notebook writes
+    assert str(tmp_path / out / "RESULTS.md") in capsys.readouterr().out
+
+
+def test_report_of_what_is_not_there(tmp_path, run, capsys):
+    assert run("report", tmp_path, tmp_path / "gone") == 2
+    assert f"found {tmp_path / 'gone'}, which is not there" in capsys.readouterr().err
+
+
 @pytest.fixture
 def notebook(tmp_path):
     made = nbformat.v4.new_notebook(metadata={"kernelspec": {
