@@ -201,7 +201,8 @@ def _identify(notebook: Path, parameters: dict, dry: bool) -> tuple[dict, int, t
         if dry and name in data.SOURCES and not data.find(name):
             texts, absent = paper.SIZES[name][0], (name,)
         else:
-            identity["data_hash"], texts = _data(name, classes)
+            variant = parameters.get("recipe", "default") if name in data.SOURCES else "default"
+            identity["data_hash"], texts = _data(name, variant, classes)
     if "encoder" in parameters:
         name = parameters["encoder"] or (paper.ENCODER if profile == "paper" else "minilm")
         try:
@@ -214,8 +215,8 @@ def _identify(notebook: Path, parameters: dict, dry: bool) -> tuple[dict, int, t
 
 
 @cache
-def _data(name: str, classes: str) -> tuple[str, int]:
-    dataset = data.load(name)
+def _data(name: str, variant: str, classes: str) -> tuple[str, int]:
+    dataset = data.load(name, variant=variant)
     dataset = dataset.subset(classes) if classes else dataset
     return dataset.hash, len(dataset.train)
 
