@@ -66,8 +66,8 @@ def runs(results: Iterable[training.Result]) -> pd.DataFrame:
     A setting is an encoder with its weights, which layers are trained, what is not as in the nearer recipe, precision
     and kind of device. `left_out` says why a run is in no setting: its data set is not in the paper, or not all of it
     was used. `same`: all that decides the numbers is as in a recipe. `right`: of each test text, whether it was.
-    `entropy`: mean over test texts, in bits. Both are missing where a packed file has no predictions. Rows are ordered
-    by setting.
+    `entropy`: mean over test texts, in bits. Both are missing where a packed file has no predictions; then its training
+    texts alone are counted. Rows are ordered by setting.
     """
     rows = {}
     for result in results:

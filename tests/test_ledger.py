@@ -255,6 +255,12 @@ def test_missing_names_what_is_not_there():
     assert after.command.endswith("replicate table1 --only dataset=emoint loss=ce,scl,lcl encoder= classes=")
 
 
+def test_commands_of_what_is_missing_run_just_that(own_cache, tmp_path):
+    for row in ledger.missing(ledger.runs([])).itertuples():
+        plan, _, *only = row.command.split()[4:]
+        assert len(replicate.expand(plan, tmp_path, only, dry=True)) == row.seeds
+
+
 def test_markdown():
     frame = pd.DataFrame({"a|b": ["x", ""], "n": [1.25, np.nan], "m": [3, 4]})
     assert ledger.markdown(frame) == "| a\\|b | n | m |\n| --- | --- | --- |\n| x | 1.2 | 3 |\n|  |  | 4 |"
