@@ -96,7 +96,9 @@ def entropy_curves(curves: pd.DataFrame, panels: str = "") -> Figure:
             axis.plot(rows.k, rows["mean"], label=loss.upper(), markersize=5, **STYLES[loss])
             axis.fill_between(rows.k, rows.low, rows.high, color=STYLES[loss]["color"], alpha=.2, linewidth=0)
         axis.set(title=title, xlabel="k, the number of classes looked at")
+        axis.xaxis.get_major_locator().set_params(integer=True)
     axes[0, 0].set_ylabel("mean entropy (bits)")
-    axes[0, -1].legend(title="line: mean of the seeds\nband: its 95 % interval", loc="upper left",
-                       bbox_to_anchor=(1, 1))
+    shown = {label: line for axis in axes[0] for line, label in zip(*axis.get_legend_handles_labels(), strict=True)}
+    axes[0, -1].legend(shown.values(), shown, title="line: mean of the seeds\nband: its 95 % interval",
+                       alignment="left", loc="upper left", bbox_to_anchor=(1, 1))
     return figure
