@@ -34,7 +34,7 @@ KEYS = {"notebook": str, "grid": (dict, list), "seeds": int, "claims": dict, "mi
 UNHASHED = ("out", "lesson")            # parameters of a notebook that change no number
 # What is expected before a run of the kind was measured: texts at most, epochs, texts a second with ce or scl (half of
 # it with lcl, which trains two networks), GB. "paper" is of a T4 (appendix B.1), the others of two cores with bfloat16.
-ROUGH = {"ci": (100, 1, 300, 1), "demo": (3_000, 3, 300, 1), "cpu": (math.inf, 3, 300, 2),
+ROUGH = {"ci": (100, 1, 300, 1.2), "demo": (3_000, 3, 300, 1), "cpu": (math.inf, 3, 300, 2),
          "paper": (math.inf, 5, 33, 6)}
 
 
