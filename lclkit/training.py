@@ -615,8 +615,9 @@ def _batch(items: list[Tensor], device: torch.device, multiple: int = 1) -> dict
 
 
 @torch.no_grad()
-def _in_batches(function, items: list[Tensor], device, precision, size: int = 128) -> list[Tensor]:
+def _in_batches(function, items: list[Tensor], device, precision, size: int | None = None) -> list[Tensor]:
     """Run `function` on batches of similar length; one float32 tensor a text, without padding, in given order."""
+    size = size or (32 if device.type == "cpu" else 128)        # texts; more would not fit into a CPU's caches
     order, results = sorted(range(len(items)), key=lambda i: len(items[i])), [None] * len(items)
     for start in range(0, len(order), size):
         rows = order[start:start + size]
