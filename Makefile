@@ -11,7 +11,10 @@ NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 # Notebooks that train nothing: every output must come out as committed. Of the others only marked cells are compared.
 EXACT := notebooks/03_losses.ipynb
 
-.PHONY: demo test env lab notebooks address lock
+PACK := $(BIN)/python -c "import sys; from lclkit import training; \
+	training.pack_results(training.load_results(sys.argv[1]), sys.argv[2])"
+
+.PHONY: demo test env lab notebooks results address lock
 
 demo: env
 	@$(BIN)/python -m lclkit demo
@@ -46,12 +49,21 @@ lab: env
 	@$(BIN)/jupyter lab notebooks
 
 # For maintainers: run the notebooks as they are committed, and bring their figures along. Needs all six data sets.
-# Copied at the end only: else the first would make the tree dirty, and the others' figures would say so.
+# Copied at the end only: else the first would make the tree dirty, and the others' figures would say so. Notebook 06
+# reads the runs of 00.
 notebooks: env
 	@rm -rf notebooks/runs/demo notebooks/runs/executed
 	@for notebook in $(NOTEBOOKS); do LCLKIT_PROFILE=demo $(BIN)/jupyter nbconvert --to notebook --execute \
-		--ExecutePreprocessor.record_timing=False --output-dir notebooks/runs/executed $$notebook || exit 1; done
+		--ExecutePreprocessor.record_timing=False --output-dir notebooks/runs/executed $$notebook || exit 1; \
+		case $$notebook in *00_*) $(PACK) notebooks/runs/demo/results notebooks/results/supersense.npz ;; esac; done
 	@mkdir -p figures && cp notebooks/runs/demo/figures/* figures/ && cp notebooks/runs/executed/*.ipynb notebooks/
+
+# For maintainers: keep what `lclkit replicate ablation-demo` and `minilm-all` left in runs/ as small files, and make
+# RESULTS.md from these.
+results: env
+	@for plan in ablation-demo minilm-all; do $(PACK) runs/$$plan notebooks/results/$$plan.npz; done
+	@$(BIN)/python -m lclkit report notebooks/results --out runs/report
+	@cp runs/report/RESULTS.md . && cp runs/report/figures/07_* figures/
 
 # For a fork: change the address in pyproject.toml, then carry it to the badges and the Colab cells.
 address: env

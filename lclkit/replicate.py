@@ -307,7 +307,7 @@ def _run(run: Run, before: dict, alive: Path) -> tuple[Path, dict | None]:
                     tree = _tree(child.pid) or tree
                     with contextlib.suppress(psutil.Error):
                         memory = max(memory, sum(process.memory_info().rss for process in tree))
-                    time.sleep(.2)
+                    time.sleep(.5)
             finally:
                 for process in {*tree, *_tree(child.pid)}:
                     with contextlib.suppress(psutil.Error):
