@@ -26,7 +26,7 @@ def config(still_electra):
 
 
 def one_of_two(rank, meeting, dataset, config, dropout_encoder, out):
-    """What a process says to a batch that cannot be shared, and the scores of its runs."""
+    """What a process says to a batch that cannot be shared, its runs, and the seed of its dropout."""
     os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2", MASTER_ADDR="127.0.0.1",
                       OMP_NUM_THREADS="1", CUDA_VISIBLE_DEVICES="")
     torch.set_num_threads(1)
@@ -38,7 +38,7 @@ def one_of_two(rank, meeting, dataset, config, dropout_encoder, out):
         found = {name: train(dataset, replace(config, **changes), out / name, save=name == "lcl", watch=[2])
                  for name, changes in CASES.items()}
     config = replace(config, encoder=dropout_encoder)
-    found["unbroken"] = train(dataset, config, out / "unbroken")
+    found["unbroken"], seed = train(dataset, config, out / "unbroken"), torch.initial_seed()
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
         def save(self, file, real=training._Run.save):
             real(self, file)
@@ -49,7 +49,7 @@ def one_of_two(rank, meeting, dataset, config, dropout_encoder, out):
         train(dataset, config, out / "broken")
     found["broken"] = train(dataset, config, out / "broken")
     distributed.destroy_process_group()
-    return str(uneven.value), found
+    return str(uneven.value), found, seed
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +75,7 @@ def test_two_processes_are_one(two_processes, made_dataset, config, tmp_path, mo
 
 
 def test_each_process_has_its_own_dropout_and_a_stopped_run_goes_on(two_processes):
+    assert two_processes[0][2] != two_processes[1][2]
     unbroken, broken = (two_processes[0][1][name] for name in ("unbroken", "broken"))
     assert unbroken.summary["history"] == broken.summary["history"]
     pd.testing.assert_frame_equal(unbroken.predictions, broken.predictions, check_exact=True)
@@ -88,5 +89,5 @@ def test_saved_by_two_processes(two_processes, made_dataset):
 
 
 def test_a_batch_that_processes_cannot_share(two_processes):
-    for message, _ in two_processes:
+    for message, *_ in two_processes:
         assert message == "batch_size: expected a multiple of 2, the number of processes; found 9"
