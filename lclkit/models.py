@@ -123,6 +123,7 @@ def trim_vocabulary(network: nn.Module, used: Tensor) -> None:
 
 def checkpoint_gradients(network: nn.Module) -> None:
     """Keep no activations for the backward pass, compute them again: less memory, about a third more time."""
+    _backbone(network).config.use_cache = False         # else transformers warns that the two do not go together
     _backbone(network).gradient_checkpointing_enable({"use_reentrant": False})
 
 
