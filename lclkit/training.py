@@ -577,8 +577,7 @@ def _prepare(dataset, config, device) -> tuple[dict[str, list[Tensor]], Tensor |
     """What the networks read for `train`, its `views`, `valid` and `test`, one tensor a text: token ids ``(tokens,)``,
     or the frozen layers' output ``(tokens, d)``; and the tokens that the ids stand for, where the vocabulary is
     trimmed to those in use."""
-    key = (dataset.hash, config.encoder, config.trainable_layers, config.precision, config.augmentation,
-           config.resample, device)
+    key = (dataset.hash, config.encoder, config.trainable_layers, config.augmentation, config.resample, device)
     if key not in _prepared:
         tokenizer, used = models.load_tokenizer(config.encoder), None
         texts = {split: list(getattr(dataset, split).text) for split in data.SPLITS}
@@ -589,7 +588,7 @@ def _prepare(dataset, config, device) -> tuple[dict[str, list[Tensor]], Tensor |
             *_, stem = models.build(config.encoder, len(dataset.classes), config.pooling, config.trainable_layers,
                                     weighting=False)
             stem.to(device, torch.float32)
-            items = {name: _in_batches(lambda batch: stem(**batch).last_hidden_state, some, device, config.precision)
+            items = {name: _in_batches(lambda batch: stem(**batch).last_hidden_state, some, device, "fp32")
                      for name, some in items.items()}
         elif config.resample == "once":         # else tokens may come that no text has yet
             first = torch.arange((tokenizer.pad_token_id or 0) + 1)     # padding keeps its id: RoBERTa counts by it
