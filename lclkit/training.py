@@ -68,9 +68,14 @@ class Config:
     augmentation: str = "released"          # how views are made, see lclkit.augment; "none": K rows without views
     resample: str = "once"                  # one view of each text for all runs; "epoch": a new one each epoch
     checkpointing: bool = False             # of gradients: less memory, about a third more time
-    compile: bool = False                   # torch.compile, with CUDA graphs on a GPU: a minute of warm-up
+    compile: bool = False                   # torch.compile; on a GPU with CUDA graphs, unless batches accumulate
 
     def __post_init__(self):
+        for kind in fields(self):
+            value = getattr(self, kind.name)
+            if not isinstance(value, (kind.type, int) if kind.type is float else kind.type) or (
+                    isinstance(value, bool) is not (kind.type is bool)):
+                raise ValueError(f"{kind.name}: expected {getattr(kind.type, '__name__', kind.type)}, found {value!r}")
         for name, allowed in CHOICES.items():
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name}: expected one of {allowed}, found {getattr(self, name)!r}")
@@ -86,7 +91,7 @@ class Config:
 def parse_changes(text: str) -> dict:
     """Fields of `Config` in one string, as a notebook's parameter holds them: "form: printed, lr: 3e-5".
 
-    Raises ValueError for what is no such list, an unknown field or a value of another type.
+    Raises ValueError for what is no such list, an unknown field or a value that `Config` refuses.
     """
     kinds = {f.name: f.type for f in fields(Config)}
     try:
@@ -98,10 +103,11 @@ def parse_changes(text: str) -> dict:
             raise ValueError(f"changes: {name!r} is no setting; there are: {', '.join(kinds)}")
         if kinds[name] is float and type(value) in (int, str):
             with contextlib.suppress(ValueError):
-                found[name] = value = float(value)      # YAML takes 3e-5 for a word
-        if not isinstance(value, kinds[name]) or isinstance(value, bool) is not (kinds[name] is bool):
-            raise ValueError(f"changes: {name}: expected {getattr(kinds[name], '__name__', kinds[name])}, "
-                             f"found {value!r}")
+                found[name] = float(value)          # YAML takes 3e-5 for a word
+    try:
+        Config(**found)
+    except ValueError as error:
+        raise ValueError(f"changes: {error}") from None
     return found
 
 
@@ -229,7 +235,8 @@ def train(dataset: data.Dataset, config: Config, out: str | Path = "runs", save:
     The folder appears under `out` when the run is complete, named after data set, loss, seed and a hash of
     everything that decides the numbers. It holds result.json and predictions.csv (see `Result`) and history.csv, the
     loss terms on the way. If it is there already it is read, not run again. A run that was killed goes on after
-    its last finished epoch.
+    its last finished epoch. On a CPU both give the same numbers to the last digit; on a GPU the backward pass of
+    attention may round differently each time. The number of processes is recorded, not hashed.
     save: keep the trained Phi in the folder's `model`, see `load`. watch: rows of validation whose probabilities are
     written to watched.csv up to 20 times an epoch, for both networks.
     Several processes (``accelerate launch``) share the batches, and their negatives; each returns the result.
@@ -253,17 +260,16 @@ def train(dataset: data.Dataset, config: Config, out: str | Path = "runs", save:
         if state.is_main_process:
             print(f"{config.loss} seed {config.seed}: finished earlier, read from {folder}")
         return Result.load(folder)
-    items, used = _prepare(dataset, config, state.device)
     checkpoint = folder.with_name(f".{folder.name}.checkpoint")
     try:
+        items, used = _prepare(dataset, config, state.device)
         run = _fit(dataset, config, items, used, checkpoint, watch)
     except torch.cuda.OutOfMemoryError as error:
         raise MemoryError(
-            f"{config.loss} seed {config.seed}: the memory of {describe(state.device)} does not suffice for "
-            f"{config.batch_size} texts and their views, the longest of {max(map(len, items['train']))} tokens. What "
-            "helps: checkpointing=True (about a third slower, the same numbers); a smaller batch_size with "
-            "accumulate (the contrastive loss then sees fewer negatives); precision='bf16'; trainable_layers=2 "
-            "(trains the top two layers only); a smaller encoder") from error
+            f"{config.loss} seed {config.seed}: the memory of {describe(state.device)} does not suffice for batches of "
+            f"{config.batch_size} texts with their views. What helps: checkpointing=True (about a third slower, the "
+            "same numbers); a smaller batch_size with accumulate (the contrastive loss then sees fewer negatives); "
+            "precision='bf16'; trainable_layers=2 (trains the top two layers only); a smaller encoder") from error
     start, frames, scores = time.perf_counter(), [], {}
     for split in ("valid", "test"):
         labels = getattr(dataset, split).label.to_numpy()
@@ -304,6 +310,7 @@ class _Run:
 
     def __init__(self, dataset: data.Dataset, config: Config, used: Tensor | None, steps: int):
         torch.use_deterministic_algorithms(_device().type == "cuda", warn_only=True)
+        torch.utils.deterministic.fill_uninitialized_memory = False         # costs launches, and nothing reads it
         torch.manual_seed(config.seed)
         phi, psi, self.stem = models.build(config.encoder, len(dataset.classes), config.pooling,
                                            config.trainable_layers, config.loss == "lcl", config.logit_dropout)
@@ -532,7 +539,8 @@ def _wrapped(network: nn.Module, config: Config) -> nn.Module:
     if _processes().num_processes > 1:
         network = DistributedDataParallel(network)
     if config.compile:
-        network = torch.compile(network, dynamic=True, mode="reduce-overhead" if _device().type == "cuda" else None)
+        graphs = _device().type == "cuda" and config.accumulate == 1    # a second batch would overwrite their gradients
+        network = torch.compile(network, dynamic=True, mode="reduce-overhead" if graphs else None)
     return network
 
 
