@@ -19,7 +19,8 @@ def doctor() -> int:
     """One screen: what is here, what is missing and how to get it. Returns 1 if the demo could not run."""
     missing, notes = [], []
     _show("Python", f"{platform.python_version()} on {platform.system()}, {sys.executable}")
-    for name in "torch transformers nltk pandas scikit-learn seaborn pooch papermill ipykernel nbconvert".split():
+    for name in ("torch transformers accelerate nltk pandas scikit-learn scipy statsmodels seaborn pooch joblib psutil "
+                 "filelock papermill ipykernel nbconvert").split():
         try:
             _show(name, importlib.metadata.version(name))
         except importlib.metadata.PackageNotFoundError:
@@ -101,21 +102,25 @@ def fetch(names: list[str], to: Path | None, check: bool) -> int:
 
 def demo() -> int:
     """Run notebook 00 and say where everything is."""
-    from lclkit.replicate import run_notebook
-
     out = Path("runs/demo").resolve()
     print("Running notebooks/00_quickstart.ipynb: three losses, three seeds, about ten minutes on two CPU cores.\n"
           "Each finished run is kept, so a demo that was interrupted goes on where it stopped.", flush=True)
-    parameters = {"profile": "demo", "out": str(out.parent)}
-    notebook, page = run_notebook(NOTEBOOKS / "00_quickstart.ipynb", out, parameters)
+    return _written("00_quickstart.ipynb", out, {}, {"Results": out / "results"})
+
+
+def _written(name: str, out: Path, parameters: dict, more: dict[str, Path]) -> int:
+    """Run a notebook that writes to a folder, and say where everything is."""
+    from lclkit.replicate import run_notebook
+
+    notebook, page = run_notebook(NOTEBOOKS / name, out, parameters | {"profile": out.name, "out": str(out.parent)})
     print()
-    for title, path in (("Notebook", notebook), ("as HTML", page), ("Figures", out / "figures"),
-                        ("Results", out / "results")):
+    for title, path in {"Notebook": notebook, "as HTML": page, "Figures": out / "figures", **more}.items():
         _show(title, path)
     return 0
 
 
-def replicate(plan: str, out: Path, jobs: int, backend: str, scheduler: str | None, only: list[str], dry: bool) -> int:
+def replicate(plan: str, out: Path, jobs: int, backend: str, scheduler: str | None, devices: list[str],
+              only: list[str], dry: bool) -> int:
     """Run a plan's missing runs, or (dry) list them. Returns 1 if one failed, 2 if the plan will not do."""
     if dry:
         os.environ["HF_HUB_OFFLINE"] = "1"          # a look downloads nothing
@@ -126,7 +131,7 @@ def replicate(plan: str, out: Path, jobs: int, backend: str, scheduler: str | No
         runs = batch.expand(plan, out, only, dry)
         if dry:
             return batch.preview(runs, out, jobs)
-        return 1 if batch.replicate(runs, jobs, backend, scheduler) else 0
+        return 1 if batch.replicate(runs, jobs, backend, scheduler, devices) else 0
     except (ValueError, ImportError, OSError, data.DataError, models.EncoderError) as error:
         print(error, file=sys.stderr)
         return 2
@@ -137,18 +142,12 @@ def report(runs: list[Path], out: Path) -> int:
 
     Returns 2 where one of them is not there.
     """
-    from lclkit.replicate import run_notebook
-
     if absent := [place for place in runs if not place.exists()]:
         print(f"runs: expected folders or packed files, found {absent[0]}, which is not there", file=sys.stderr)
         return 2
     out = out.resolve()
-    parameters = {"runs": [str(place.resolve()) for place in runs], "profile": out.name, "out": str(out.parent)}
-    notebook, page = run_notebook(NOTEBOOKS / "07_replication.ipynb", out, parameters)
-    for title, path in (("Page", out / "RESULTS.md"), ("Figures", out / "figures"), ("Notebook", notebook),
-                        ("as HTML", page)):
-        _show(title, path)
-    return 0
+    return _written("07_replication.ipynb", out, {"runs": [str(place.resolve()) for place in runs]},
+                    {"Page": out / "RESULTS.md"})
 
 
 def main() -> int:
@@ -164,7 +163,12 @@ def main() -> int:
     runner = commands.add_parser("replicate", help="run a plan: many runs of a notebook, those that are not finished")
     runner.add_argument("plan", metavar="PLAN", help="a name in notebooks/plans, or a file")
     runner.add_argument("--out", type=Path, default=Path("runs"), metavar="DIR", help="the folder for all plans' runs")
-    runner.add_argument("--jobs", type=int, default=1, metavar="N", help="runs at a time; they share the cores and GPU")
+    runner.add_argument("--jobs", type=int, default=1, metavar="N",
+                        help="runs at a time; they share the cores and GPUs. On a Dask cluster give each worker one "
+                        "thread (dask worker --nthreads 1): a thread takes a run")
+    runner.add_argument("--device", type=lambda text: text.split(","), default=[], metavar="NUMBERS",
+                        help="GPUs, such as 0,1,2: CUDA_VISIBLE_DEVICES is one of them for each run, by turns; with "
+                        "more jobs than GPUs some share one; by default runs see all and take the first")
     runner.add_argument("--backend", choices=("loky", "dask"), default="loky", help="this machine, or a Dask cluster")
     runner.add_argument("--scheduler", metavar="ADDRESS", help="of the Dask cluster, such as tcp://host:8786")
     runner.add_argument("--only", nargs="+", default=[], metavar="NAME=VALUE", help="such as dataset=isear loss=ce,lcl")
@@ -184,8 +188,8 @@ def main() -> int:
                 fetcher.error(f"name some of these, or say --all: {', '.join(paper.SIZES)}")
             return fetch(names, given.to, given.check)
         if given.command == "replicate":
-            return replicate(given.plan, given.out, given.jobs, given.backend, given.scheduler, given.only,
-                             given.dry_run)
+            return replicate(given.plan, given.out, given.jobs, given.backend, given.scheduler, given.device,
+                             given.only, given.dry_run)
         if given.command == "report":
             usual = [place for place in (Path("runs"), NOTEBOOKS / "results") if place.exists()]
             return report(given.runs or usual, given.out)

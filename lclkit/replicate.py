@@ -7,6 +7,7 @@ import itertools
 import json
 import math
 import os
+import platform
 import re
 import shutil
 import statistics
@@ -103,10 +104,16 @@ class Run:
 
     @property
     def record(self) -> dict:
-        """run.json as the last try left it; without one, no "state" is in it."""
-        with contextlib.suppress(FileNotFoundError):
-            return json.loads((self.folder / "run.json").read_text(encoding="utf-8"))
-        return {"state": "", "reason": ""}
+        """run.json as the last try left it, or else as another plan did that finished the same run; if there is none,
+        "state" is empty."""
+        own, found = self.folder / "run.json", {"state": "", "reason": ""}
+        for file in (own, *self.folder.parents[1].glob(f"*/{self.folder.name}/run.json")):
+            with contextlib.suppress(FileNotFoundError):
+                record = json.loads(file.read_text(encoding="utf-8"))
+                if record["state"] == "finished":
+                    return record
+                found = record if file == own else found
+        return found
 
 
 def expand(plan: str | Path, out: str | Path = "runs", only: Sequence[str] = (), dry: bool = False) -> list[Run]:
@@ -248,11 +255,13 @@ def _kind(identity: dict) -> list:
     return [identity["notebook"], *(identity["parameters"].get(name) for name in names)]
 
 
-def replicate(runs: list[Run], jobs: int = 1, backend: str = "loky", scheduler: str | None = None) -> int:
+def replicate(runs: list[Run], jobs: int = 1, backend: str = "loky", scheduler: str | None = None,
+              devices: Sequence[str] = ()) -> int:
     """Run what is not finished, `jobs` at a time here or on a Dask cluster; returns how many runs failed.
 
     Several calls may share a folder: each run is one's only. A run that fails, or takes longer than its limit, is
-    recorded and does not stop the others. If the caller dies so do its runs, wherever they are.
+    recorded and does not stop the others. If the caller dies so do its runs, wherever they are. devices: values for
+    CUDA_VISIBLE_DEVICES, which runs get by turns. Raises OSError where a worker does not share the folder.
     """
     todo = {run.folder: (run, run.record) for run in runs if run.record["state"] != "finished"}
     failed, deaths, plan = [], 0, runs[0].folder.parent
@@ -270,7 +279,8 @@ def replicate(runs: list[Run], jobs: int = 1, backend: str = "loky", scheduler: 
         while todo:                                 # again, where another runner has some of them
             parallel = joblib.Parallel(jobs, return_as="generator_unordered", batch_size=1, pre_dispatch="all")
             try:
-                for folder, record in parallel(joblib.delayed(_run)(*some, alive) for some in [*todo.values()]):
+                turns = zip([*todo.values()], itertools.cycle(devices or [None]), strict=False)
+                for folder, record in parallel(joblib.delayed(_run)(*some, alive, device) for some, device in turns):
                     if record:
                         del todo[folder]
                         failed += [(folder, record)] * (record["state"] == "failed")
@@ -286,17 +296,21 @@ def replicate(runs: list[Run], jobs: int = 1, backend: str = "loky", scheduler: 
     return len(failed)
 
 
-def _run(run: Run, before: dict, alive: Path) -> tuple[Path, dict | None]:
+def _run(run: Run, before: dict, alive: Path, device: str | None = None) -> tuple[Path, dict | None]:
     """One run in a process of its own, under a lock that ends with this one; its record, or None where another runner
     is at it or its own has ended. before: its record when the runner began; if that changed, another runner did it."""
+    if _ended(alive):               # though it waits for this
+        raise OSError(f"out: expected a folder that all workers share with the runner, and its file locks; found that "
+                      f"on {platform.node()} {alive} is not there, or not locked")
     run.folder.mkdir(parents=True, exist_ok=True)
     with contextlib.suppress(Timeout), FileLock(run.folder / ".lock", timeout=2):
-        if run.record != before or _ended(alive):
-            return run.folder, run.record
+        if (now := run.record)["state"] and now != before:
+            return run.folder, now
         command = [sys.executable, "-u", "-m", "lclkit.replicate",
                    json.dumps([str(run.notebook), str(run.folder), run.parameters])]
         start, memory, reason, tree, log = time.monotonic(), 0, "", [], run.folder / "log.txt"
-        with open(log, "wb") as file, subprocess.Popen(command, stdin=subprocess.PIPE, stdout=file,
+        environment = os.environ | ({} if device is None else {"CUDA_VISIBLE_DEVICES": device})
+        with open(log, "wb") as file, subprocess.Popen(command, stdin=subprocess.PIPE, stdout=file, env=environment,
                                                        stderr=subprocess.STDOUT, start_new_session=True) as child:
             try:
                 while child.poll() is None and not reason:

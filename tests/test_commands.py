@@ -44,9 +44,10 @@ def test_doctor_can_find_nothing_missing(clone, capsys):
     assert "The demo can run" in capsys.readouterr().out
 
 
-def test_doctor_without_a_library(clone, monkeypatch, capsys):
+@pytest.mark.parametrize("absent", ["papermill", "filelock"])
+def test_doctor_without_a_library(clone, monkeypatch, capsys, absent):
     def version(name):
-        if name == "papermill":
+        if name == absent:
             raise importlib.metadata.PackageNotFoundError(name)
         return real(name)
 
@@ -54,7 +55,7 @@ def test_doctor_without_a_library(clone, monkeypatch, capsys):
     monkeypatch.setattr(importlib.metadata, "version", version)
     assert commands.doctor() == 1
     out = capsys.readouterr().out
-    assert "papermill is missing" in out and "pip install papermill" in out and "make env" in out
+    assert f"{absent} is missing" in out and f"pip install {absent}" in out and "make env" in out
     assert "The demo cannot run yet." in out and out.count("Missing:") == 1
 
 

@@ -209,6 +209,50 @@ def test_runs_that_fail_do_not_stop_the_others(plan, tmp_path, capfd, monkeypatc
     assert starts(tmp_path) == {"bad": 2, "die": 1, "good": 1}
 
 
+def test_what_another_plan_finished_is_not_run_again(plan, tmp_path):
+    file = plan("notebook: made.ipynb\nseeds: 1\ngrid: {number: 0}")
+    file.with_name("other.yml").write_text(file.read_text())
+    (run,), (theirs,) = (replicate.expand(tmp_path / name, tmp_path / "runs") for name in ("made.yml", "other.yml"))
+    assert run.folder.name == theirs.folder.name and run.folder != theirs.folder
+
+    def tried(one, state):
+        one.folder.mkdir(parents=True, exist_ok=True)
+        (one.folder / "run.json").write_text(json.dumps({"state": state, "reason": "", "plan": one.folder.parent.name}))
+
+    tried(theirs, "failed")
+    assert run.record["state"] == ""
+    tried(run, "failed")
+    assert run.record["plan"] == "made"
+    tried(theirs, "finished")
+    assert run.record == theirs.record and run.record["plan"] == "other"
+    assert replicate.replicate([run]) == 0 and not (run.folder / "log.txt").exists()
+
+
+def test_devices_by_turns(plan, tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "all")
+    work = "import os\nprint('device', os.environ['CUDA_VISIBLE_DEVICES'])"
+    runs = replicate.expand(plan("notebook: made.ipynb\nseeds: 4\ngrid: {}", work=work), tmp_path / "runs")
+    assert replicate.replicate(runs[:3], jobs=3, devices=["4", "6"]) == replicate.replicate(runs[3:]) == 0
+    found = [(run.folder / "log.txt").read_text().split("device ")[1].split()[0] for run in runs]
+    assert found == ["4", "6", "4", "all"]
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_a_worker_that_does_not_share_the_folder_or_its_locks(plan, tmp_path, there):
+    run, = replicate.expand(plan("notebook: made.ipynb\nseeds: 1\ngrid: {number: 1}"), tmp_path / "runs")
+    (tmp_path / "lock").write_text("") if there else None
+    with pytest.raises(OSError, match="out: expected a folder that all workers share"):
+        replicate._run(run, run.record, tmp_path / "lock")
+    assert not run.folder.exists()
+
+
+def test_a_run_whose_record_was_removed_is_run(plan, tmp_path):
+    run, = replicate.expand(plan("notebook: made.ipynb\nseeds: 1\ngrid: {number: 1}"), tmp_path / "runs")
+    with replicate.FileLock(tmp_path / "lock"):
+        folder, record = replicate._run(run, {"state": "failed", "reason": "too small"}, tmp_path / "lock")
+    assert folder == run.folder and record == run.record and record["state"] == "finished"
+
+
 def test_a_run_that_hangs_is_ended(plan, tmp_path):
     run, = replicate.expand(plan("notebook: made.ipynb\nseeds: 1\nminutes: 0.05\ngrid: {seconds: 900}"), tmp_path)
     assert replicate.replicate([run]) == 1
@@ -301,10 +345,12 @@ def test_command(plan, tmp_path, monkeypatch, capsys):
     seen, file = [], plan(GOOD)
     monkeypatch.delenv("HF_HUB_OFFLINE")
     monkeypatch.setattr(replicate, "replicate", run)
-    for more in (["--jobs", "3", "--only", "number=2", "seed=0,1"], ["--backend", "dask", "--scheduler", "tcp://there"]):
+    for more in (["--jobs", "3", "--only", "number=2", "seed=0,1", "--device", "0,2"],
+                 ["--backend", "dask", "--scheduler", "tcp://there"]):
         monkeypatch.setattr(sys, "argv", ["lclkit", "replicate", str(file), "--out", str(tmp_path / "runs"), *more])
         assert commands.main() == 1
-    assert seen == [(2, 3, "loky", None), (4, 1, "dask", "tcp://there")] and "HF_HUB_OFFLINE" not in os.environ
+    assert seen == [(2, 3, "loky", None, ["0", "2"]), (4, 1, "dask", "tcp://there", [])]
+    assert "HF_HUB_OFFLINE" not in os.environ
     monkeypatch.setattr(sys, "argv", [*sys.argv, "--dry-run"])
     assert not commands.main() and len(seen) == 2
     assert "4 runs: 0 finished, 4 to do" in capsys.readouterr().out and os.environ["HF_HUB_OFFLINE"] == "1"
