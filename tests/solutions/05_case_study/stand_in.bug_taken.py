@@ -1,0 +1,4 @@
+def stand_in(counts, kept, taken):
+    edges = (counts + counts.T)[list(kept)].sum(0)
+    edges[list(kept)] = -1
+    return int(edges.argmax())
