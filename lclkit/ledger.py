@@ -18,16 +18,19 @@ VERDICTS = {    # of a number: the first that applies
     "other encoder": "another encoder than the paper's, or only some of its layers trained: gains can be compared, "
                      "scores cannot",
     "other settings": "the paper's encoder, but trained by neither of the two recipes, or on other splits",
-    "inside": "our mean, rounded as the paper's, is within two of the paper's standard deviations of its mean",
-    "cannot tell": "not inside, and fewer than two seeds of ours, which leave no spread to test with",
-    "compatible": "not inside, but Welch's test of the two means gives p >= .05; or, of a number printed without a "
-                  "standard deviation, our 95 % interval holds it",
-    "outside": "none of these",
+    "inside": "our mean, of three seeds or more, rounded as the paper's, is within two of the paper's standard "
+              "deviations of its mean",
+    "outside": "our mean is further away, and Welch's test of the two means gives p < .05 (a number that is printed "
+               "without a standard deviation counts as exact)",
+    "compatible": "our mean is further away, but of three seeds or more, p >= .05, and the 95 % interval of the "
+                  "difference reaches at most one point to each side",
+    "cannot tell": "none of these: too few seeds of ours, or too varied ones",
 }
 CLAIM_VERDICTS = {      # of a claim, by its tests: Welch's over seeds, p corrected by Holm within the claim
-    "holds": "gain: each is above 0 and its corrected p below alpha; no gain: each 95 % interval ends below the margin",
+    "holds": "gain: each is above 0 and its corrected p below alpha; no gain: each 95 % interval ends below the "
+             "margin; no difference: each lies within the margin, on both sides of 0",
     "does not hold": "gain: the 95 % interval of one ends at or below the margin; no gain: one is above 0, with its "
-                     "corrected p below alpha",
+                     "corrected p below alpha; no difference: the corrected p of one is below alpha",
     "cannot tell": "neither: too few seeds, too wide intervals, or not all runs are there",
     "not attempted": "no pair of losses to compare",
 }
@@ -39,12 +42,11 @@ SUBSET_SIZES = {        # texts in train, valid and test, of the classes of pape
     "4-hard-b": (2_360, 343, 323), "4-hard-c": (2_425, 302, 283), "4-hard-d": (2_597, 324, 312),
     "4-hard-d-joyful": (2_577, 338, 328)}
 NAME = re.compile(rf"({'|'.join(paper.SIZES)})(?:-(released|paper|stratified))?(?:-({'|'.join(paper.SUBSETS)}))?")
-PRINTED = {(f"{r.dataset}/{r.classes}".strip("/"), r.model): (r.mean, r.sd, r.n) for r in reversed(paper.RESULTS)
-           if r.table in PLANS and r.metric == "accuracy"}      # of all 32 classes: Table 1 before Table 3
 HARMLESS = ("precision", "compile", "checkpointing")        # settings that change speed and memory
 SCORES = {"test_accuracy": "test_phi", "test_f1": "test_phi_f1", "valid_accuracy": "valid_phi",
           "valid_f1": "valid_phi_f1"}
 KEYS = {"paper", "pairs", "where", "expect", "metric", "margin", "alpha"}
+EXPECTED = ("gain", "no gain", "no difference")
 
 
 def find(places: Iterable[str | Path]) -> list[training.Result]:
@@ -65,9 +67,9 @@ def runs(results: Iterable[training.Result]) -> pd.DataFrame:
 
     A setting is an encoder with its weights, which layers are trained, what is not as in the nearer recipe, precision
     and kind of device. `left_out` says why a run is in no setting: its data set is not in the paper, or not all of it
-    was used. `same`: all that decides the numbers is as in a recipe. `right`: of each test text, whether it was.
-    `entropy`: mean over test texts, in bits. Both are missing where a packed file has no predictions; then its training
-    texts alone are counted. Rows are ordered by setting.
+    was used. `same`: all that decides the numbers is as in a recipe, its files too. `right`: of each test text, whether
+    it was. `entropy`: mean over test texts, in bits. Both are missing where a packed file has no predictions; then its
+    training texts alone are counted. Rows are ordered by setting.
     """
     rows = {}
     for result in results:
@@ -112,7 +114,7 @@ def _settings(config: dict, dataset: str, variant: str) -> tuple[str, bool]:
     recipe, changed = min(found, key=lambda some: len(some[1]))
     words = [recipe, *(f"{name} {value}" for name, value in changed.items())]
     words += [f"{variant or 'default'} files"] * (variant != recipe)
-    return ", ".join(words), {*changed} <= {*HARMLESS} and variant != "stratified"
+    return ", ".join(words), {*changed} <= {*HARMLESS} and variant == recipe
 
 
 def contrast(parts: Sequence[tuple], weights: Sequence[float] = (1, -1)) -> dict[str, float]:
@@ -132,26 +134,22 @@ def contrast(parts: Sequence[tuple], weights: Sequence[float] = (1, -1)) -> dict
             "p": float(2 * stats.t.sf(abs(estimate) / error, df))}
 
 
-def verdict(printed: paper.Printed, scores: Sequence[float]) -> str:
-    """What our scores (%, one a seed) are to a printed number, by `VERDICTS`: inside, compatible, outside, cannot tell.
-    """
+def verdict(printed: paper.Printed, scores: Sequence[float]) -> tuple[str, float]:
+    """What our scores (%, one a seed) are to a printed number, by `VERDICTS`: inside, outside, compatible, cannot tell;
+    and Welch's p, NaN for one seed."""
     ours = analysis.summarise(scores)
-    if printed.sd is not None and abs(round(ours["mean"], 1) - printed.mean) <= 2 * printed.sd + 1e-9:
-        return "inside"
-    if printed.sd is None:
-        low, high = ours["low"], ours["high"]
-    else:
-        gap = contrast([(ours["mean"], ours["sd"], ours["n"]), (printed.mean, printed.sd, printed.n)])
-        low, high = printed.mean + gap["low"], printed.mean + gap["high"]
-    if np.isnan(low):
-        return "cannot tell"
-    return "compatible" if low <= printed.mean <= high else "outside"
+    gap = contrast([(ours["mean"], ours["sd"], ours["n"]), (printed.mean, printed.sd or 0, printed.n or np.inf)])
+    near = printed.sd is not None and abs(round(ours["mean"], 1) - printed.mean) <= 2 * printed.sd + 1e-9
+    said = ("inside" if near else "outside" if gap["p"] < .05 else
+            "compatible" if gap["high"] - gap["low"] <= 2 else "cannot tell")
+    return said if ours["n"] >= 3 or said == "outside" else "cannot tell", gap["p"]
 
 
 def ledger(runs: pd.DataFrame) -> pd.DataFrame:
     """Each number of Tables 1 to 5, a row for each setting that attempts it, or one that says "not attempted".
 
-    runs: what `runs` returns. `difference` is ours less the paper's; `minutes` is what the row's runs took on `device`.
+    runs: what `runs` returns. `difference` is ours less the paper's; `p` is the test's behind a verdict on our
+    scores; `minutes` is what the row's runs took on `device`.
     """
     kept, rows = runs[runs.left_out == ""], []
     for printed in paper.RESULTS:
@@ -168,13 +166,13 @@ def ledger(runs: pd.DataFrame) -> pd.DataFrame:
         for setting, some in kept[there].groupby("setting", sort=False):
             scores = some[f"{printed.split}_{printed.metric}"].tolist()
             ours, first = analysis.summarise(scores), some.iloc[0]
-            said = ("other encoder" if first.encoder != encoder else "other settings" if not first.same
-                    else verdict(printed, scores))
+            said, p = (("other encoder", np.nan) if first.encoder != encoder else
+                       verdict(printed, scores) if first.same else ("other settings", np.nan))
             rows.append(row | {"setting": setting, "encoder": first.encoder, "ours": ours.pop("mean"), **ours,
-                               "difference": np.mean(scores) - printed.mean, "verdict": said,
+                               "difference": np.mean(scores) - printed.mean, "verdict": said, "p": p,
                                "minutes": some.minutes.sum(), "device": "; ".join(dict.fromkeys(some.device))})
     columns = ["table", "dataset", "classes", "model", "metric", "split", "paper", "paper_sd", "paper_n", "setting",
-               "encoder", "ours", "sd", "n", "low", "high", "difference", "verdict", "minutes", "device"]
+               "encoder", "ours", "sd", "n", "low", "high", "difference", "verdict", "p", "minutes", "device"]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -205,14 +203,14 @@ def gains(runs: pd.DataFrame) -> pd.DataFrame:
     low to high: Welch's 95 % interval, over seeds. texts_low to texts_high: over test texts, see `analysis.compare`;
     of the seeds that both have, where there are predictions.
     """
-    kept, rows = runs[runs.left_out == ""], []
+    kept, printed, rows = runs[runs.left_out == ""], _printed(), []
     places = list(dict.fromkeys((r.dataset, r.classes) for r in paper.RESULTS))
     places += [place for place in dict.fromkeys(zip(kept.dataset, kept.classes, strict=True)) if place not in places]
     for (dataset, classes), pair in itertools.product(places, PAIRS):
         row = {"dataset": dataset, "classes": classes, "better": pair[0], "worse": pair[1]}
-        if (place := f"{dataset}/{classes}".strip("/"), "ce") in PRINTED:
+        if (place := f"{dataset}/{classes}".strip("/"), "ce") in printed:
             rows.append({**row, "setting": "paper", "encoder": paper.ENCODER,
-                         **contrast([PRINTED[place, loss] for loss in pair])})
+                         **contrast([printed[place, loss] for loss in pair])})
         there = kept[(kept.dataset == dataset) & (kept.classes == classes)]
         for setting, some in there.groupby("setting", sort=False):
             if {*pair} <= {*some.loss}:
@@ -223,6 +221,14 @@ def gains(runs: pd.DataFrame) -> pd.DataFrame:
     columns = ["dataset", "classes", "better", "worse", "setting", "encoder", "estimate", "low", "high", "p",
                "texts_low", "texts_high"]
     return pd.DataFrame(rows, columns=columns)
+
+
+def _printed(plan: str = "") -> dict[tuple[str, str], tuple]:
+    """Mean, SD and n of test accuracy of each (place, model), as printed: in the table that a plan runs, else in the
+    first that has it, for Tables 1 and 3 both have all 32 classes."""
+    rows = [r for r in paper.RESULTS[::-1] if r.table in PLANS and r.metric == "accuracy"]
+    return {(f"{r.dataset}/{r.classes}".strip("/"), r.model): (r.mean, r.sd, r.n)
+            for r in sorted(rows, key=lambda r: PLANS[r.table] == plan)}
 
 
 def _summary(scores: pd.Series) -> tuple[float, float, int]:
@@ -242,7 +248,7 @@ def read_claims(folder: str | Path) -> dict[str, dict]:
 
     A claim has `paper` (a name in paper.CLAIMS), `pairs` of losses, `where`: data sets, or data set/subset, with a test
     for each pair and place; or a mapping of them to weights, with a test for each pair, of the weighted sum of gains.
-    `expect`: "gain" or "no gain". `metric`: "accuracy" (points) or "entropy" (bits); `margin`, in its unit; `alpha`.
+    `expect`: one of `EXPECTED`. `metric`: "accuracy" (points) or "entropy" (bits); `margin`, in its unit; `alpha`.
     Raises ValueError where one has another form.
     """
     found = {}
@@ -251,7 +257,7 @@ def read_claims(folder: str | Path) -> dict[str, dict]:
             claim = {"metric": "accuracy", "alpha": .05, **claim, "plan": file.stem}
             places = {f"{r.dataset}/{r.classes}".strip("/") for r in paper.RESULTS}
             good = ({*claim} == KEYS | {"plan"} and claim["paper"] in paper.CLAIMS and name not in found
-                    and claim["expect"] in ("gain", "no gain") and claim["metric"] in ("accuracy", "entropy")
+                    and claim["expect"] in EXPECTED and claim["metric"] in ("accuracy", "entropy")
                     and {*itertools.chain(*claim["pairs"])} <= {"ce", "scl", "lcl"} and {*claim["where"]} <= places)
             if not good:
                 raise ValueError(f"{file.name}: {name}: expected a name of its own, and {', '.join(sorted(KEYS))} as "
@@ -263,23 +269,25 @@ def read_claims(folder: str | Path) -> dict[str, dict]:
 def judge(claims: dict[str, dict], runs: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """What runs say to each claim, by `CLAIM_VERDICTS`: a row for each claim and setting, and one for each test.
 
-    Setting "paper" is what the same tests say to the paper's own printed numbers, where it printed what they need.
+    Setting "paper" is what the same tests say to the paper's own printed numbers, where it printed what they need, in
+    the table that the claim's `plan` runs.
     """
     kept, verdicts, tests = runs[runs.left_out == ""], [], []
     settings = [(setting, some.encoder.iloc[0], some) for setting, some in kept.groupby("setting", sort=False)]
     for name, claim in claims.items():
         judged = []
         for setting, encoder, some in [("paper", paper.ENCODER, None), *settings]:
-            parts = _parts(some, claim["metric"])
+            parts = _parts(claim, some)
             found = pd.DataFrame([{"claim": name, "setting": setting, **test} for test in _tests(claim, parts)])
             if found.estimate.isna().all():
                 continue
             found["corrected"] = analysis.holm(found.p)
-            above, below = (found.estimate > 0) & (found.corrected < claim["alpha"]), found.high <= claim["margin"]
-            if claim["expect"] == "no gain":
-                above, below = found.high < claim["margin"], above
-            found["says"] = np.select([above, below, found.estimate.isna()], ["yes", "no", "no run"], "open")
-            said = "holds" if above.all() else "does not hold" if "no" in found.says.tolist() else "cannot tell"
+            clear, small = found.corrected < claim["alpha"], found.high < claim["margin"]
+            yes, no = {"gain": (clear & (found.estimate > 0), found.high <= claim["margin"]),
+                       "no gain": (small, clear & (found.estimate > 0)),
+                       "no difference": (small & (found.low > -claim["margin"]), clear)}[claim["expect"]]
+            found["says"] = np.select([yes, no, found.estimate.isna()], ["yes", "no", "no run"], "open")
+            said = "holds" if yes.all() else "does not hold" if "no" in found.says.tolist() else "cannot tell"
             judged.append({"claim": name, "setting": setting, "encoder": encoder, "verdict": said,
                            **found.says.value_counts().reindex(["yes", "no", "open", "no run"], fill_value=0)})
             tests.append(found)
@@ -291,11 +299,11 @@ def judge(claims: dict[str, dict], runs: pd.DataFrame) -> tuple[pd.DataFrame, pd
             pd.concat(tests)[columns].reset_index(drop=True) if tests else pd.DataFrame(columns=columns))
 
 
-def _parts(runs: pd.DataFrame | None, metric: str) -> dict[tuple[str, str], tuple]:
+def _parts(claim: dict, runs: pd.DataFrame | None) -> dict[tuple[str, str], tuple]:
     """Mean, SD and n of each (place, loss): of the runs of one setting, or as printed."""
     if runs is None:
-        return PRINTED if metric == "accuracy" else {}
-    scores = runs[{"accuracy": "test_accuracy", "entropy": "entropy"}[metric]]
+        return _printed(claim["plan"]) if claim["metric"] == "accuracy" else {}
+    scores = runs[{"accuracy": "test_accuracy", "entropy": "entropy"}[claim["metric"]]]
     return {key: _summary(some) for key, some in
             scores.groupby([(runs.dataset + "/" + runs.classes).str.strip("/"), runs.loss])}
 

@@ -55,37 +55,48 @@ LCL = {"table": "1", "dataset": ED, "model": "lcl", "metric": "accuracy"}       
     ([60.0, 60.2, 60.1], "inside"),
     ([59.46, 59.46, 59.45], "inside"),              # 59.5 as printed, exactly 2 SD below
     ([59.4, 59.44, 59.4], "outside"),               # 59.4 as printed
-    ([60.7], "inside"), ([60.8], "cannot tell"),
-    ([58.4, 59.9], "compatible"), ([59.0, 58.9, 59.1, 59.0, 59.0], "outside")])
+    ([60.0, 60.2], "cannot tell"), ([60.7], "cannot tell"), ([60.8], "cannot tell"), ([56.0, 56.1], "outside"),
+    ([58.7, 59.8, 59.2, 59.7], "compatible"),
+    ([58.2, 59.6, 59.1], "cannot tell"), ([58.4, 59.9], "cannot tell"),         # more than a point to each side
+    ([59.0, 58.9, 59.1, 59.0, 59.0], "outside")])
 def test_verdict_of_scores(scores, expected):
-    found = row(several(ED, "lcl", scores), **LCL)
+    found = row(several(f"{ED}-released", "lcl", scores), **LCL)
     assert (found.verdict, found.n, found.ours) == (expected, len(scores), pytest.approx(np.mean(scores)))
     assert found.difference == pytest.approx(np.mean(scores) - 60.1)
     assert found.minutes == pytest.approx(1.5 * len(scores)) and found.device == "a CPU"
-    assert np.isnan(found.sd) == np.isnan(found.low) == (len(scores) == 1)
+    assert np.isnan(found.sd) == np.isnan(found.low) == np.isnan(found.p) == (len(scores) == 1)
+    if len(scores) > 1:
+        assert found.p == pytest.approx(stats.ttest_ind_from_stats(
+            np.mean(scores), np.std(scores, ddof=1), len(scores), 60.1, .3, 5, equal_var=False).pvalue)
 
 
-@pytest.mark.parametrize("scores, expected", [([53.0, 53.3], "compatible"), ([53.2], "cannot tell"),
-                                              ([54.0, 54.1, 54.2], "outside")])
+@pytest.mark.parametrize("scores, expected", [
+    ([53.0, 53.3, 53.2], "compatible"), ([53.2], "cannot tell"), ([53.0, 53.3], "cannot tell"),
+    ([52.5, 53.8, 53.0], "cannot tell"), ([54.0, 54.1, 54.2], "outside")])
 def test_verdict_where_no_deviation_is_printed(scores, expected):
-    results = several("sst5", "ce", scores, encoder=ledger.RIVALS["bert-base"])
-    assert row(results, table="2", dataset="sst5", model="bert-base").verdict == expected
+    results = several("sst5-released", "ce", scores, encoder=ledger.RIVALS["bert-base"])
+    found = row(results, table="2", dataset="sst5", model="bert-base")
+    assert found.verdict == expected
+    assert len(scores) == 1 or found.p == pytest.approx(stats.ttest_1samp(scores, 53.2).pvalue)
     assert row(results, table="2", dataset="sst5", model="ce").verdict == "not attempted"     # BERT is no ELECTRA
 
 
 @pytest.mark.parametrize("changes, expected", [
     (MINILM, "other encoder"), ({"trainable_layers": 2}, "other encoder"),
     ({"encoder": ledger.RIVALS["bert-base"]}, "not attempted"), ({"lr": 1e-4}, "other settings"),
-    ({"recipe": "paper"}, "inside"), ({"precision": "bf16", "compile": True}, "inside"),
+    ({"recipe": "paper"}, "other settings"), ({"precision": "bf16", "compile": True}, "inside"),
     ({"texts": 100}, "not attempted")])
 def test_only_the_papers_setting_is_judged(changes, expected):
-    assert row(several(ED, "lcl", [60.1, 60.2], **changes), **LCL).verdict == expected
+    found = row(several(f"{ED}-released", "lcl", [60.1, 60.2, 60.2], **changes), **LCL)
+    assert found.verdict == expected and np.isnan(found.p) == (expected != "inside")
 
 
-@pytest.mark.parametrize("dataset, expected", [
-    (f"{ED}-released", "inside"), (f"{ED}-paper", "inside"), (f"{ED}/16", "not attempted")])
-def test_variants_and_subsets(dataset, expected):
-    assert row(several(dataset, "lcl", [60.1, 60.2]), **LCL).verdict == expected
+@pytest.mark.parametrize("dataset, recipe, expected", [
+    (f"{ED}-released", "released", "inside"), (f"{ED}-paper", "paper", "inside"), (ED, "released", "other settings"),
+    (f"{ED}-paper", "released", "other settings"), (f"{ED}-released/16", "released", "not attempted")])
+def test_variants_and_subsets(dataset, recipe, expected):
+    """The files have to be the recipe's own."""
+    assert row(several(dataset, "lcl", [60.1, 60.2, 60.2], recipe=recipe), **LCL).verdict == expected
 
 
 def test_stratified_isear_is_another_test():
@@ -198,6 +209,11 @@ HIGH, MUCH, SAME = [86.0, 86.2, 86.1], [90.0, 90.2, 90.1], [86.1, 86.0, 86.2]
     ({"expect": "no gain"}, (SAME, SAME), (HIGH, HIGH), "holds"),
     ({"expect": "no gain"}, (SAME, MUCH), (HIGH, HIGH), "does not hold"),
     ({"expect": "no gain"}, (SAME, [84, 88]), (HIGH, HIGH), "cannot tell"),
+    ({"expect": "no gain"}, (SAME, HIGH), (HIGH, MUCH), "holds"),
+    ({"expect": "no difference"}, (SAME, SAME), (HIGH, HIGH), "holds"),
+    ({"expect": "no difference"}, (SAME, HIGH), (HIGH, MUCH), "does not hold"),
+    ({"expect": "no difference"}, (SAME, MUCH), (HIGH, HIGH), "does not hold"),
+    ({"expect": "no difference"}, (SAME, [84, 88]), (HIGH, HIGH), "cannot tell"),
     ({"where": {"emoint": 1, "isear": -1}}, (MUCH, SAME), (HIGH, HIGH), "holds"),
     ({"where": {"emoint": 1, "isear": -1}}, (SAME, MUCH), (HIGH, HIGH), "does not hold"),
     ({"where": {"emoint": 1, "isear": -1}}, (MUCH, []), (HIGH, HIGH), "not attempted")])
@@ -213,6 +229,15 @@ def test_claims(changes, lcl, ce, expected, tmp_path):
     if expected == "holds" and "gain" == (CLAIM | changes)["expect"] and isinstance((CLAIM | changes)["where"], list):
         tests = tests[tests.setting == "S1"]
         assert (tests.corrected > tests.p).any() and set(tests.says) == {"yes"}      # Holm
+
+
+@pytest.mark.parametrize("plan, lcl, ce", [("table1", (60.1, .3, 5), (58.3, .5, 5)),
+                                           ("table3", (60.1, .2, 10), (58.1, .7, 10)),
+                                           ("own", (60.1, .3, 5), (58.3, .5, 5))])
+def test_the_papers_numbers_are_of_the_plans_table(plan, lcl, ce):
+    claim = CLAIM | {"where": [ED], "metric": "accuracy", "alpha": .05, "plan": plan}
+    _, tests = ledger.judge({"one": claim}, ledger.runs([]))
+    assert tests.p.tolist() == [pytest.approx(ledger.contrast([lcl, ce])["p"])]
 
 
 def test_claim_of_entropy():
@@ -233,6 +258,7 @@ def test_the_plans_claims_are_sound():
     claims = ledger.read_claims(replicate.PLANS)
     assert {claim["paper"] for claim in claims.values()} == {*paper.CLAIMS}
     for claim in claims.values():
+        assert len({frozenset(pair) for pair in claim["pairs"]}) == len(claim["pairs"])     # no test twice
         if isinstance(claim["where"], dict):
             assert sum(claim["where"].values()) == pytest.approx(0)        # a common gain of all is no trend
 
@@ -247,7 +273,7 @@ def test_claims_of_another_form(changes, tmp_path):
 
 
 def test_missing_names_what_is_not_there():
-    some = several("emoint", "lcl", [86, 87, 88]) + several("emoint", "ce", [80] * 5, **MINILM)
+    some = several("emoint-released", "lcl", [86, 87, 88]) + several("emoint-released", "ce", [80] * 5, **MINILM)
     before, after = (frame.set_index(["table", "dataset", "classes", "encoder"]).loc[("1", "emoint", "", paper.ENCODER)]
                      for frame in (ledger.missing(ledger.runs([])), ledger.missing(ledger.runs(some))))
     assert (before.seeds, after.seeds, after.losses) == (15, 12, "ce, scl, lcl")
@@ -270,13 +296,14 @@ def test_report_writes_one_page(tmp_path, capsys):
     right = np.arange(293) % 4 > 0
     results = [result for loss, accuracies in (("ce", (70, 71)), ("lcl", (74, 75)), ("scl", (70, 72)))
                for result in several(f"{ED}-released/4-hard-a", loss, accuracies, right=right, **MINILM)]
-    training.pack_results([*results, made("isear-released", "lcl", 72.4), made("emoint", "ce", 9, texts=3)],
+    isear = several("isear-released", "lcl", [72.4, 72.5, 72.4])
+    training.pack_results([*results, *isear, made("emoint", "ce", 9, texts=3)],
                           tmp_path / "packed.npz")
     assert commands.report([tmp_path / "packed.npz"], tmp_path / "page") == 0
     page = (tmp_path / "page" / "RESULTS.md").read_text(encoding="utf-8")
     assert re.search(r"\| S2 \| minilm, top 2 layers \| .*lr 0.0002", page)
     assert "| 3 | empatheticdialogues 4-hard-a | lcl | accuracy | test | 57.5 | 0.7 | 74.5 | 0.7 | 2 |" in page
-    assert "| 1 | isear | lcl | accuracy | test | 72.4 | 0.2 | 72.4 |  | 1 |  | 0.0 | inside | S1 |" in page
+    assert "| 1 | isear | lcl | accuracy | test | 72.4 | 0.2 | 72.4 | 0.1 | 3 | 72.3 to 72.6 | 0.0 | inside |" in page
     assert "| hard_subsets | S2 | minilm, top 2 layers | cannot tell |" in page
     assert "Left out: 1 runs on other data or a part of the texts" in page
     assert "replicate table1 --only dataset=isear loss=ce,scl,lcl" in page and not re.search(r"\bnan\b|None", page)

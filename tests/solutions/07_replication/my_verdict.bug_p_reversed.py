@@ -1,11 +1,10 @@
-from scipy import stats
-
-
 def my_verdict(mean, sd, n, scores):
-    ours = np.mean(scores)
-    if abs(round(ours, 1) - mean) <= 2 * sd + 1e-9:
-        return "inside"
     if len(scores) < 2:
         return "cannot tell"
-    p = stats.ttest_ind_from_stats(ours, np.std(scores, ddof=1), len(scores), mean, sd, n, equal_var=False).pvalue
-    return "compatible" if p < .05 else "outside"
+    ours, enough = np.mean(scores), len(scores) >= 3
+    if abs(round(ours, 1) - mean) <= 2 * sd + 1e-9:
+        return "inside" if enough else "cannot tell"
+    gap = ledger.contrast([(ours, np.std(scores, ddof=1), len(scores)), (mean, sd, n)])
+    if gap["p"] >= .05:
+        return "outside"
+    return "compatible" if enough and gap["high"] - gap["low"] <= 2 else "cannot tell"
