@@ -1,0 +1,3 @@
+def comparisons(texts, accumulate):
+    rows = texts // accumulate
+    return accumulate * rows * (rows - 1)

@@ -1,0 +1,3 @@
+def early_stopping(accuracies, patience):
+    best = accuracies.index(max(accuracies)) + 1
+    return best, min(len(accuracies), best + patience)
