@@ -164,7 +164,7 @@ def test_expansion_order_and_identity(plan, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name, number", [
     ("smoke", 6), ("table1", 80), ("table2", 50), ("table3", 270), ("figure2", 45), ("search", 270), ("ablations", 144),
-    ("ablation-demo", 33), ("minilm-all", 90)])
+    ("ablation-demo", 30), ("minilm-all", 90)])
 def test_the_plans_expand(own_cache, tmp_path, name, number):
     if not (replicate.PLANS.parent / "04_training.ipynb").is_file():
         pytest.skip("notebook 04 is not there yet")
