@@ -62,7 +62,9 @@ def runner(tmp_path):
     def start(*arguments):
         command = [sys.executable, "-m", "lclkit", "replicate", *map(str, arguments), "--out", tmp_path / "runs"]
         with open(tmp_path / "printed.txt", "w") as file:
-            started.append(subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT))
+            started.append(subprocess.Popen(
+                command, stdout=file, stderr=subprocess.STDOUT,         # a shell may have told its children to ignore it
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)))
         return started[-1]
 
     started = []

@@ -181,7 +181,7 @@ def test_another_setting_is_another_run(finished, made_dataset, config, still_el
     monkeypatch.setattr(training, "_fit", fit)
     if name == "weights":
         monkeypatch.setattr(models, "weights_hash", {config().encoder: "other"}.get)
-    changes = {name: OTHER[name] or still_electra} if name in OTHER else {}
+    changes = {name: still_electra if name == "encoder" else OTHER[name]} if name in OTHER else {}
     with pytest.raises(RuntimeError, match="a new run"):
         train(made_dataset.sample(8) if name == "data" else made_dataset, replace(settings, **changes), tmp_path)
 
