@@ -63,7 +63,7 @@ def runner(tmp_path):
         command = [sys.executable, "-m", "lclkit", "replicate", *map(str, arguments), "--out", tmp_path / "runs"]
         with open(tmp_path / "printed.txt", "w") as file:
             started.append(subprocess.Popen(
-                command, stdout=file, stderr=subprocess.STDOUT,         # a shell may have told its children to ignore it
+                command, stdout=file, stderr=subprocess.STDOUT,      # a shell may have told it to ignore this
                 preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)))
         return started[-1]
 
