@@ -12,7 +12,7 @@ NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 EXACT := notebooks/03_losses.ipynb
 
 PACK := $(BIN)/python -c "import sys; from lclkit import training; \
-	training.pack_results(training.load_results(sys.argv[1]), sys.argv[2])"
+	training.pack_results(training.load_results(sys.argv[1]), sys.argv[2], 'summaries' not in sys.argv)"
 
 .PHONY: demo test env lab notebooks results address lock
 
@@ -61,7 +61,8 @@ notebooks: env
 # For maintainers: keep what `lclkit replicate ablation-demo` and `minilm-all` left in runs/ as small files, and make
 # RESULTS.md from these.
 results: env
-	@for plan in ablation-demo minilm-all; do $(PACK) runs/$$plan notebooks/results/$$plan.npz; done
+	@$(PACK) runs/minilm-all notebooks/results/minilm-all.npz
+	@$(PACK) runs/ablation-demo notebooks/results/ablation-demo.npz summaries
 	@$(BIN)/python -m lclkit report notebooks/results --out runs/report
 	@cp runs/report/RESULTS.md . && cp runs/report/figures/07_* figures/
 
