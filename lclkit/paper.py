@@ -74,9 +74,6 @@ SUBSETS = {     # of the classes of EmpatheticDialogues, section 5.3
 }
 
 
-COVERAGE = {    # share of the words that WordNet knows, section 4.2
-    "empatheticdialogues": 0.69, "goemotions": 0.61, "isear": 0.66, "emoint": 0.62, "sst5": 0.69, "sst2": 0.69}
-
 MINUTES = {     # one epoch of LCL on an NVIDIA T4, appendix B.1
     "empatheticdialogues": 19.7, "goemotions": 19.8, "isear": 5.2, "emoint": 2.9, "sst5": 8.2, "sst2": 6.1}
 

@@ -372,7 +372,9 @@ def _fit(dataset, config, items, used, checkpoint, watch) -> _Run:
     run, title = _Run(dataset, config, used, per_epoch * config.epochs), f"{config.loss} seed {config.seed}"
     run.resume(checkpoint)
     with _progress(per_epoch * config.epochs, title, initial=run.step, disable=not main) as bar:
-        while run.epoch < config.epochs and not _out_of_patience(run, config):
+        while run.epoch < config.epochs:
+            if config.patience and run.best and run.epoch - run.best[1] >= config.patience:
+                break
             run.epoch += 1
             if config.resample == "epoch":
                 views = augment.synonym_views(dataset.train.text, seed=f"{config.seed}/{run.epoch}",
@@ -420,10 +422,6 @@ def _fit(dataset, config, items, used, checkpoint, watch) -> _Run:
                 run.save(checkpoint)
     run.networks.load_state_dict(run.best[2])
     return run
-
-
-def _out_of_patience(run: _Run, config: Config) -> bool:
-    return bool(config.patience and run.best and run.epoch - run.best[1] >= config.patience)
 
 
 def _step(forward, batch: dict[str, Tensor], labels: Tensor, config: Config, first: bool) -> dict[str, Tensor]:
