@@ -332,7 +332,8 @@ class _Run:
 
     def save(self, file: Path) -> None:
         """Write a checkpoint, which appears whole or not at all; a full disk is no reason to stop the run."""
-        random = gather_object([[torch.get_rng_state(), *_cuda_random()]])
+        cuda = [torch.cuda.get_rng_state()] if _device().type == "cuda" else []
+        random = gather_object([[torch.get_rng_state(), *cuda]])
         if _processes().is_main_process:
             state = {name: getattr(self, name).state_dict() for name in ("networks", "optimiser", "schedule", "scaler")}
             state |= {name: getattr(self, name) for name in
@@ -394,7 +395,7 @@ def _fit(dataset, config, items, used, checkpoint, watch) -> _Run:
                     terms = _step(run.forward, batch, labels[rows].repeat(len(sides)).to(_device()), config, first)
                     run.scaler.scale(terms["loss"] / len(group)).backward()
                     run.texts += len(rows) * processes
-                    monitor.add(terms, run.epoch, run.schedule.get_last_lr()[0])
+                    monitor.add(terms, {"step": run.step + 1, "epoch": run.epoch, "lr": run.schedule.get_last_lr()[0]})
                 run.scaler.unscale_(run.optimiser)
                 for network in run.networks.values():       # each apart, as the authors' code does (14)
                     nn.utils.clip_grad_norm_(network.parameters(), paper.CLIP_NORM)
@@ -412,7 +413,7 @@ def _fit(dataset, config, items, used, checkpoint, watch) -> _Run:
             scores = {f"valid_{name}": analysis.scores(dataset.valid.label, _probabilities(
                 network, items["valid"], _device(), config.precision).argmax(1))["accuracy"]
                 for name, network in run.networks.items()}
-            run.trace += monitor.windows(run.step)
+            run.trace += monitor.windows()
             run.history.append({"epoch": run.epoch, **monitor.means(), **scores})
             if run.best is None or scores["valid_phi"] > run.best[0]:               # the first of equals wins (15)
                 weights = {name: value.detach().cpu().clone() for name, value in run.networks.state_dict().items()}
@@ -451,20 +452,21 @@ class _Monitor:
         self.guessing = math.log(classes)               # L_e of a model that knows nothing
         self.pending, self.rows, self.smooth = [], [], None
 
-    def add(self, terms: dict[str, Tensor], epoch: int, lr: float) -> None:
-        self.pending.append((epoch, lr, {name: value.detach() for name, value in terms.items()}))
+    def add(self, terms: dict[str, Tensor], place: dict) -> None:
+        """place: the run's `step`, `epoch` and `lr`."""
+        self.pending.append((place, {name: value.detach() for name, value in terms.items()}))
 
     def look(self) -> float:
         """Fetch what is pending and return the last loss. Raises FloatingPointError where training fails."""
-        found = reduce(torch.stack([torch.stack([*terms.values()]) for *_, terms in self.pending]), "mean").tolist()
-        for (epoch, lr, terms), values in zip(self.pending, found, strict=True):
+        found = reduce(torch.stack([torch.stack([*terms.values()]) for _, terms in self.pending]), "mean").tolist()
+        for (place, terms), values in zip(self.pending, found, strict=True):
             row = dict(zip(terms, values, strict=True))
-            self.rows.append({"epoch": epoch, "lr": lr, **row})
+            self.rows.append(place | row)
             self.smooth = .9 * (self.smooth or row["ce_encoder"]) + .1 * row["ce_encoder"]
             advice = f"lower the learning rate (now {self.config.lr:g})"
             if self.config.precision == "fp16":
                 advice += ", or set precision='fp32': fp16 overflows above 65,504"
-            where = f"in epoch {epoch}, step {math.ceil(len(self.rows) / self.config.accumulate)}; {advice}"
+            where = f"in epoch {place['epoch']}, step {place['step'] - self.rows[0]['step'] + 1}; {advice}"
             if not all(map(math.isfinite, values)):
                 terms = ", ".join(f"{name} {value:g}" for name, value in row.items() if not math.isfinite(value))
                 raise FloatingPointError(f"{self.title}: not finite: {terms}, {where}")
@@ -475,15 +477,13 @@ class _Monitor:
         return row["loss"]
 
     def means(self) -> dict[str, float]:
-        return pd.DataFrame(self.rows).drop(columns=["epoch", "lr"]).mean().to_dict()
+        return pd.DataFrame(self.rows).drop(columns=["step", "epoch", "lr"]).mean().to_dict()
 
-    def windows(self, last: int) -> list[dict]:
-        """Means over windows of equal length; `step` is the run's step at a window's end, `last` that of the epoch."""
+    def windows(self) -> list[dict]:
+        """Means over windows of equal length; `step` is that of a window's end."""
         rows = pd.DataFrame(self.rows)
-        number = np.ceil(np.arange(1, len(rows) + 1) / self.config.accumulate)
-        step = np.minimum(np.ceil(number / (size := math.ceil(self.steps / WINDOWS))) * size, self.steps)
-        return rows.groupby((last - self.steps + step).astype(int)).mean().rename_axis("step").reset_index(
-            ).astype({"epoch": int}).to_dict("records")
+        windows = rows.groupby((rows.step - rows.step[0]) // math.ceil(self.steps / WINDOWS))
+        return windows.mean().assign(step=windows.step.max()).astype({"epoch": int}).to_dict("records")
 
 
 def _watch(run: _Run, items: list[Tensor], rows: Sequence[int], config: Config) -> list[dict]:
@@ -549,10 +549,6 @@ def _processes() -> PartialState:
 
 def _device() -> torch.device:
     return _processes().device
-
-
-def _cuda_random() -> list[Tensor]:
-    return [torch.cuda.get_rng_state()] if _device().type == "cuda" else []
 
 
 def choose_precision(device: torch.device, precision: str = "auto") -> str:

@@ -217,9 +217,9 @@ def test_training_that_fails_says_where(made_dataset, config, tmp_path):
     ({}, [1] * 9, 4 * math.log(5) - .1, None)])
 def test_monitor(config, changes, contrastive, ce, message):
     monitor = training._Monitor("made", config(**changes), classes=5, steps=9)
-    for value in contrastive:
+    for i, value in enumerate(contrastive):
         monitor.add({"loss": torch.tensor(ce + value), "ce_encoder": torch.tensor(float(ce)),
-                     "contrastive": torch.tensor(float(value))}, epoch=3, lr=.1)
+                     "contrastive": torch.tensor(float(value))}, {"step": 19 + i // monitor.config.accumulate, "epoch": 3, "lr": .1})
     if message:
         with pytest.raises(FloatingPointError, match=message):
             monitor.look()
@@ -230,8 +230,9 @@ def test_monitor(config, changes, contrastive, ce, message):
 
 def test_a_single_bad_batch_is_no_runaway(config):
     monitor = training._Monitor("made", config("ce"), classes=5, steps=9)
-    for value in (1, 1, 30, 1):
-        monitor.add({"loss": torch.tensor(value), "ce_encoder": torch.tensor(float(value))}, epoch=1, lr=.1)
+    for step, value in enumerate((1, 1, 30, 1), start=1):
+        place = {"step": step, "epoch": 1, "lr": .1}
+        monitor.add({"loss": torch.tensor(value), "ce_encoder": torch.tensor(float(value))}, place)
     assert monitor.look() == 1
 
 
@@ -243,11 +244,11 @@ def test_windows_of_the_history(config, batches, accumulate, steps):
     monitor = training._Monitor("made", config("ce", accumulate=accumulate), 3, math.ceil(batches / accumulate))
     values = torch.rand(batches, generator=torch.Generator().manual_seed(0))
     for i, value in enumerate(values):
-        monitor.add({"loss": value, "ce_encoder": value}, epoch=4, lr=1 - i)
+        monitor.add({"loss": value, "ce_encoder": value}, {"step": 101 + i // accumulate, "epoch": 4, "lr": 1 - i})
         if i % 17 == 0:
             monitor.look()
     monitor.look()
-    rows = monitor.windows(100 + math.ceil(batches / accumulate))
+    rows = monitor.windows()
     assert [row["step"] for row in rows] == [*steps] and {row["epoch"] for row in rows} == {4}
     ends = [0, *(min(batches, (step - 100) * accumulate) for step in steps)]
     assert [row["loss"] for row in rows] == pytest.approx(
