@@ -219,7 +219,8 @@ def test_monitor(config, changes, contrastive, ce, message):
     monitor = training._Monitor("made", config(**changes), classes=5, steps=9)
     for i, value in enumerate(contrastive):
         monitor.add({"loss": torch.tensor(ce + value), "ce_encoder": torch.tensor(float(ce)),
-                     "contrastive": torch.tensor(float(value))}, {"step": 19 + i // monitor.config.accumulate, "epoch": 3, "lr": .1})
+                     "contrastive": torch.tensor(float(value))},
+                    {"step": 19 + i // monitor.config.accumulate, "epoch": 3, "lr": .1})
     if message:
         with pytest.raises(FloatingPointError, match=message):
             monitor.look()
