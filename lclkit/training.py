@@ -385,6 +385,7 @@ def _fit(dataset, config, items, used, checkpoint, watch) -> _Run:
             lengths = torch.tensor([max(map(len, pair)) for pair in zip(*sides, strict=True)])
             batches = _batches(lengths, config, run.shuffle)
             groups = [batches[i:i + config.accumulate] for i in range(0, len(batches), config.accumulate)]
+            bar.total = run.step + len(groups) * (config.epochs + 1 - run.epoch)    # without batches that are dropped
             monitor, start = _Monitor(title, config, len(dataset.classes), len(groups)), time.perf_counter()
             run.networks.train()
             for place, group in enumerate(groups, start=1):
