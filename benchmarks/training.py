@@ -89,7 +89,7 @@ def reference_loss(h, y, w, temperature, loop):
 def reference_run(config):
     run = training._Run(DATASET, replace(config, checkpointing=True), None, 10**6)
     for network in run.networks.values():
-        models._backbone(network).set_attn_implementation("eager")
+        network.backbone.set_attn_implementation("eager")
     groups = [{key: group[key] for key in ("params", "weight_decay")} for group in run.optimiser.param_groups]
     run.optimiser = torch.optim.AdamW(groups, config.lr, **paper.ADAM | {"foreach": False, "fused": False})
     return run

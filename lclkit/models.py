@@ -57,6 +57,10 @@ class WeightingNetwork(nn.Module):
         super().__init__()
         self.model = model
 
+    @property
+    def backbone(self) -> nn.Module:
+        return self.model.base_model
+
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
         """N padded texts -> logits ``(N, C)``; ``logits.log_softmax(1)`` are the log-weights."""
         return self.model(**inputs).logits
@@ -85,7 +89,7 @@ def build(encoder: str, num_classes: int, pooling: str = "cls", trainable_layers
         raise ValueError(f"trainable_layers: expected 1 to {depth - 1}, or None for all {depth} layers of the encoder; "
                          f"found {trainable_layers}")
     del _layers(stem)[depth - trainable_layers:]
-    for top in [phi.backbone] + ([psi.model.base_model] if psi else []):
+    for top in [phi.backbone] + ([psi.backbone] if psi else []):
         del _layers(top)[:depth - trainable_layers]
         top.embeddings = _Passthrough()
         if hasattr(top, "embeddings_project"):      # ELECTRA's, where embeddings are narrower than layers
@@ -109,22 +113,21 @@ def _layers(backbone: nn.Module) -> nn.ModuleList:
     return max((module for module in backbone.modules() if isinstance(module, nn.ModuleList)), key=len)
 
 
-def trim_vocabulary(network: nn.Module, used: Tensor) -> None:
+def trim_vocabulary(backbone: nn.Module, used: Tensor) -> None:
     """Keep only some rows of the token embeddings, `used` ``(tokens,)``; token ids are then places in `used`.
 
     Half of a small encoder is word embeddings, most of which a data set never touches: without them a step is
     faster and computes the same. Only weight decay would have moved them.
     """
-    backbone = _backbone(network)
     table = backbone.get_input_embeddings()
     backbone.set_input_embeddings(nn.Embedding.from_pretrained(table.weight.detach()[used], freeze=False,
                                                                padding_idx=table.padding_idx))
 
 
-def checkpoint_gradients(network: nn.Module) -> None:
+def checkpoint_gradients(backbone: nn.Module) -> None:
     """Keep no activations for the backward pass, compute them again: less memory, about a third more time."""
-    _backbone(network).config.use_cache = False         # else transformers warns that the two do not go together
-    _backbone(network).gradient_checkpointing_enable({"use_reentrant": False})
+    backbone.config.use_cache = False           # else transformers warns that the two do not go together
+    backbone.gradient_checkpointing_enable({"use_reentrant": False})
 
 
 def whole_backbone(encoder: str, phi: Encoder, stem: nn.Module | None, used: Tensor | None) -> nn.Module:
@@ -155,10 +158,6 @@ def weights_hash(encoder: str) -> str:
         for name, value in sorted(_pretrained(AutoModel, encoder).state_dict().items()):
             digest.update(name.encode() + value.float().numpy().tobytes())
     return digest.hexdigest()
-
-
-def _backbone(network: nn.Module) -> nn.Module:
-    return network.backbone if isinstance(network, Encoder) else network.model.base_model
 
 
 def load_tokenizer(encoder: str):

@@ -317,9 +317,9 @@ class _Run:
         self.networks = nn.ModuleDict({"phi": phi} | ({"psi": psi} if psi else {}))
         for network in self.networks.values():
             if used is not None:
-                models.trim_vocabulary(network, used)
+                models.trim_vocabulary(network.backbone, used)
             if config.checkpointing:
-                models.checkpoint_gradients(network)
+                models.checkpoint_gradients(network.backbone)
         self.networks.to(_device(), torch.float32)
         self.forward = {name: _wrapped(network, config) for name, network in self.networks.items()}
         self.shuffle = torch.Generator().manual_seed(config.seed)
@@ -392,8 +392,8 @@ def _fit(dataset, config, items, used, checkpoint, watch) -> _Run:
                 for rows in group:
                     rows = rows[_processes().process_index::processes]              # this process's share
                     batch = _batch([side[i] for side in sides for i in rows], _device(), 16 if config.compile else 1)
-                    first = (run.step, run.texts) == (0, 0)
-                    terms = _step(run.forward, batch, labels[rows].repeat(len(sides)).to(_device()), config, first)
+                    some = labels[rows].repeat(len(sides)).to(_device())
+                    terms = _step(run.forward, batch, some, config, run.texts == 0)
                     run.scaler.scale(terms["loss"] / len(group)).backward()
                     run.texts += len(rows) * processes
                     monitor.add(terms, {"step": run.step + 1, "epoch": run.epoch, "lr": run.schedule.get_last_lr()[0]})

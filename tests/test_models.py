@@ -132,7 +132,7 @@ def test_trimmed_vocabulary_computes_the_same(tiny_electra, inputs, pooling):
     used = torch.cat([torch.tensor([0]), inputs["input_ids"].flatten()]).unique()
     trimmed = inputs | {"input_ids": torch.searchsorted(used, inputs["input_ids"])}
     for network, whole in zip(build(tiny_electra, 3, pooling)[:2], build(tiny_electra, 3, pooling)[:2], strict=True):
-        models.trim_vocabulary(network, used)
+        models.trim_vocabulary(network.backbone, used)
         torch.testing.assert_close(network.eval()(trimmed), whole.eval()(inputs), atol=0, rtol=0)
         missing = sum(p.numel() for p in whole.parameters()) - sum(p.numel() for p in network.parameters())
         assert missing == 24 * (models.load_tokenizer(tiny_electra).vocab_size - len(used)) > 0
@@ -144,7 +144,7 @@ def test_whole_backbone_has_what_training_left_out(tiny_electra, inputs):
     for trainable_layers in (None, 1, 2):
         phi, _, stem = build(tiny_electra, 3, trainable_layers=trainable_layers)
         if stem is None:
-            models.trim_vocabulary(phi, used)
+            models.trim_vocabulary(phi.backbone, used)
             phi.backbone.get_input_embeddings().weight.data += 1
         whole = models.whole_backbone(tiny_electra, phi, stem, used)
         expected = build(tiny_electra, 3)[0].backbone
@@ -160,7 +160,7 @@ def test_checkpointed_gradients_are_the_same(tiny_electra, inputs):
         found = []
         for network in build(tiny_electra, 3)[:2]:
             if checkpoint:
-                models.checkpoint_gradients(network)
+                models.checkpoint_gradients(network.backbone)
                 calls.append(network)
             torch.manual_seed(1)                    # the second forward pass must draw the same dropout
             output = network.train()(inputs)
@@ -170,7 +170,7 @@ def test_checkpointed_gradients_are_the_same(tiny_electra, inputs):
 
     calls = []
     plain, checkpointed = gradients(False), gradients(True)
-    assert [models._backbone(network).is_gradient_checkpointing for network in calls] == [True, True]
+    assert [network.backbone.is_gradient_checkpointing for network in calls] == [True, True]
     torch.testing.assert_close(checkpointed, plain, atol=1e-6, rtol=1e-5)
 
 
@@ -197,7 +197,7 @@ def test_weights_hash(tiny_electra, tmp_path):
 
 def test_same_pretrained_weights_but_no_shared_ones(tiny_electra):
     phi, psi, _ = build(tiny_electra, 3)
-    own, other = phi.backbone.state_dict(), psi.model.base_model.state_dict()
+    own, other = phi.backbone.state_dict(), psi.backbone.state_dict()
     assert own.keys() == other.keys() and all(torch.equal(own[name], other[name]) for name in own)
     assert not {p.data_ptr() for p in phi.parameters()} & {p.data_ptr() for p in psi.parameters()}
 

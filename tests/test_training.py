@@ -840,7 +840,7 @@ def test_checkpointing_changes_no_number(made_dataset, config, tmp_path, runs, t
     plain, less = (train(made_dataset, config(trainable_layers=trainable_layers, checkpointing=some), tmp_path)
                    for some in (False, True))
     for network in ("phi", "psi"):
-        assert [models._backbone(run.networks[network]).is_gradient_checkpointing for run in runs] == [False, True]
+        assert [run.networks[network].backbone.is_gradient_checkpointing for run in runs] == [False, True]
         np.testing.assert_allclose(plain.probabilities(network), less.probabilities(network), atol=1e-5)
     np.testing.assert_allclose(loss_curve(plain), loss_curve(less), atol=1e-5)
 
