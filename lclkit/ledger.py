@@ -37,16 +37,14 @@ CLAIM_VERDICTS = {      # of a claim, by its tests: Welch's over seeds, p correc
 PAIRS = (("lcl", "ce"), ("lcl", "scl"), ("scl", "ce"))
 RIVALS = {"bert-base": "google-bert/bert-base-uncased", "roberta-base": "FacebookAI/roberta-base"}     # rows of CE
 PLANS = {"1": "table1", "2": "table2", "3": "table3"}       # tables of test scores; 4 and 5 come with them
-SUBSET_SIZES = {        # texts in train, valid and test, of the classes of paper.SUBSETS
-    "16": (10_705, 1_509, 1_376), "8": (5_420, 732, 686), "4-easy": (2_598, 361, 328), "4-hard-a": (2_339, 329, 293),
-    "4-hard-b": (2_360, 343, 323), "4-hard-c": (2_425, 302, 283), "4-hard-d": (2_597, 324, 312),
-    "4-hard-d-joyful": (2_577, 338, 328)}
+SUBSET_SIZES = {        # texts in train and test, of the classes of paper.SUBSETS
+    "16": (10_705, 1_376), "8": (5_420, 686), "4-easy": (2_598, 328), "4-hard-a": (2_339, 293),
+    "4-hard-b": (2_360, 323), "4-hard-c": (2_425, 283), "4-hard-d": (2_597, 312), "4-hard-d-joyful": (2_577, 328)}
 NAME = re.compile(rf"({'|'.join(paper.SIZES)})(?:-(released|paper|stratified))?(?:-({'|'.join(paper.SUBSETS)}))?")
-HARMLESS = ("precision", "compile", "checkpointing")        # settings that change speed and memory
 SCORES = {"test_accuracy": "test_phi", "test_f1": "test_phi_f1", "valid_accuracy": "valid_phi",
           "valid_f1": "valid_phi_f1"}
-KEYS = {"paper", "pairs", "where", "expect", "metric", "margin", "alpha"}
-EXPECTED = ("gain", "no gain", "no difference")
+COLUMNS = ["run", "left_out", "dataset", "classes", "place", "loss", "seed", "encoder", "settings", "same", "precision",
+           "device", "kind", *SCORES, "minutes", "right", "entropy"]      # of `runs`
 
 
 def find(places: Iterable[str | Path]) -> list[training.Result]:
@@ -78,30 +76,26 @@ def runs(results: Iterable[training.Result]) -> pd.DataFrame:
         dataset, variant, classes = (part or "" for part in match.groups()) if match else (summary["dataset"], "", "")
         sizes = data.SOURCES[dataset].sizes.get(variant or "default", paper.SIZES[dataset]) if match else ()
         sizes = SUBSET_SIZES[classes] if classes else sizes
-        whole = match and summary["texts"] == sizes[0] and len(test) in (0, sizes[2])
+        whole = match and summary["texts"] == sizes[0] and len(test) in (0, sizes[-1])
         settings, same = _settings(config, dataset, variant)
         name, layers = config["encoder"], config["trainable_layers"]
         name = Path(name).name if Path(name).is_absolute() or name[0] in ".~" else name
         rows.setdefault(result.folder.name, {
             "run": result.folder.name, "left_out": "" if whole else "not all texts" if match else "not in the paper",
-            "dataset": dataset, "classes": classes, "loss": config["loss"], "seed": config["seed"], "texts": len(test),
-            "encoder": name + ("" if layers is None else f", top {layers} layers"), "whole_encoder": layers is None,
+            "dataset": dataset, "classes": classes, "place": f"{dataset}/{classes}".strip("/"), "loss": config["loss"],
+            "seed": config["seed"], "encoder": name + ("" if layers is None else f", top {layers} layers"),
             "settings": settings, "same": same, "precision": config["precision"], "device": summary["device"],
             "kind": (summary["encoder_hash"], summary["device_type"], summary["results_version"]),
             **{column: summary["scores"][key] for column, key in SCORES.items()},
             "minutes": summary["seconds"] / 60,
             "right": (test.label == test.predicted).to_numpy() if len(test) else None,
             "entropy": analysis.topk_entropy(p := result.probabilities(), p.shape[1]).mean() if len(test) else np.nan})
-    frame = pd.DataFrame(rows.values(), columns=None if rows else COLUMNS)
+    frame = pd.DataFrame(rows.values(), columns=COLUMNS)
     keys = frame[frame.left_out == ""].groupby(["encoder", "settings", "precision", "kind"], sort=False)
     order = sorted(keys, key=lambda some: (some[0][0] != paper.ENCODER, -len(some[1]), some[0]))
     places = {row: i for i, (_, some) in enumerate(order, start=1) for row in some.index}
     frame["setting"] = [f"S{places[row]}" if row in places else "" for row in frame.index]
     return frame.iloc[np.argsort([places.get(row, np.inf) for row in frame.index], kind="stable")]
-
-
-COLUMNS = ["run", "left_out", "dataset", "classes", "loss", "seed", "texts", "encoder", "whole_encoder", "settings",
-           "same", "precision", "device", "kind", *SCORES, "minutes", "right", "entropy"]
 
 
 def _settings(config: dict, dataset: str, variant: str) -> tuple[str, bool]:
@@ -114,7 +108,7 @@ def _settings(config: dict, dataset: str, variant: str) -> tuple[str, bool]:
     recipe, changed = min(found, key=lambda some: len(some[1]))
     words = [recipe, *(f"{name} {value}" for name, value in changed.items())]
     words += [f"{variant or 'default'} files"] * (variant != recipe)
-    return ", ".join(words), {*changed} <= {*HARMLESS} and variant == recipe
+    return ", ".join(words), {*changed} <= {"compile", "checkpointing"} and variant == recipe
 
 
 def contrast(parts: Sequence[tuple], weights: Sequence[float] = (1, -1)) -> dict[str, float]:
@@ -129,9 +123,8 @@ def contrast(parts: Sequence[tuple], weights: Sequence[float] = (1, -1)) -> dict
     if not (n > 1).all() or not error > 0:
         return {"estimate": estimate, "low": np.nan, "high": np.nan, "p": np.nan}
     df = v.sum() ** 2 / (v ** 2 / (n - 1)).sum()
-    half = float(error * stats.t.ppf(.975, df))
-    return {"estimate": estimate, "low": estimate - half, "high": estimate + half,
-            "p": float(2 * stats.t.sf(abs(estimate) / error, df))}
+    low, high = stats.t.interval(.95, df, estimate, error)
+    return {"estimate": estimate, "low": low, "high": high, "p": 2 * stats.t.sf(abs(estimate) / error, df)}
 
 
 def verdict(printed: paper.Printed, scores: Sequence[float]) -> tuple[str, float]:
@@ -151,6 +144,8 @@ def ledger(runs: pd.DataFrame) -> pd.DataFrame:
     runs: what `runs` returns. `difference` is ours less the paper's; `p` is the test's behind a verdict on our
     scores; `minutes` is what the row's runs took on `device`.
     """
+    columns = ["table", "dataset", "classes", "model", "metric", "split", "paper", "paper_sd", "paper_n", "setting",
+               "encoder", "ours", "sd", "n", "low", "high", "difference", "verdict", "p", "minutes", "device"]
     kept, rows = runs[runs.left_out == ""], []
     for printed in paper.RESULTS:
         there = (kept.dataset == printed.dataset) & (kept.classes == printed.classes)
@@ -159,9 +154,7 @@ def ledger(runs: pd.DataFrame) -> pd.DataFrame:
             there &= (kept.encoder == encoder) & (kept.loss == "ce")
         else:
             there &= ~kept.encoder.isin(RIVALS.values()) & (kept.loss == printed.model)
-        row = {"table": printed.table, "dataset": printed.dataset, "classes": printed.classes, "model": printed.model,
-               "metric": printed.metric, "split": printed.split, "paper": printed.mean, "paper_sd": printed.sd,
-               "paper_n": printed.n}
+        row = dict(zip(columns[:9], printed, strict=True))
         rows += [row | {"setting": "", "verdict": "not attempted"}] * (not there.any())
         for setting, some in kept[there].groupby("setting", sort=False):
             scores = some[f"{printed.split}_{printed.metric}"].tolist()
@@ -171,8 +164,6 @@ def ledger(runs: pd.DataFrame) -> pd.DataFrame:
             rows.append(row | {"setting": setting, "encoder": first.encoder, "ours": ours.pop("mean"), **ours,
                                "difference": np.mean(scores) - printed.mean, "verdict": said, "p": p,
                                "minutes": some.minutes.sum(), "device": "; ".join(dict.fromkeys(some.device))})
-    columns = ["table", "dataset", "classes", "model", "metric", "split", "paper", "paper_sd", "paper_n", "setting",
-               "encoder", "ours", "sd", "n", "low", "high", "difference", "verdict", "p", "minutes", "device"]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -203,44 +194,36 @@ def gains(runs: pd.DataFrame) -> pd.DataFrame:
     low to high: Welch's 95 % interval, over seeds. texts_low to texts_high: over test texts, see `analysis.compare`;
     of the seeds that both have, where there are predictions.
     """
-    kept, printed, rows = runs[runs.left_out == ""], _printed(), []
-    places = list(dict.fromkeys((r.dataset, r.classes) for r in paper.RESULTS))
-    places += [place for place in dict.fromkeys(zip(kept.dataset, kept.classes, strict=True)) if place not in places]
-    for (dataset, classes), pair in itertools.product(places, PAIRS):
-        row = {"dataset": dataset, "classes": classes, "better": pair[0], "worse": pair[1]}
-        if (place := f"{dataset}/{classes}".strip("/"), "ce") in printed:
-            rows.append({**row, "setting": "paper", "encoder": paper.ENCODER,
-                         **contrast([printed[place, loss] for loss in pair])})
-        there = kept[(kept.dataset == dataset) & (kept.classes == classes)]
-        for setting, some in there.groupby("setting", sort=False):
-            if {*pair} <= {*some.loss}:
-                one, other = (some[some.loss == loss].set_index("seed") for loss in pair)
-                rows.append({**row, "setting": setting, "encoder": some.encoder.iloc[0],
-                             **contrast([_summary(side.test_accuracy) for side in (one, other)]),
-                             **_over_texts(one.right.dropna(), other.right.dropna())})
-    columns = ["dataset", "classes", "better", "worse", "setting", "encoder", "estimate", "low", "high", "p",
-               "texts_low", "texts_high"]
-    return pd.DataFrame(rows, columns=columns)
+    sides, rows = [*_sides(runs)], []
+    places = dict.fromkeys(place for *_, means in sides for place, _ in means)
+    for place, pair, (setting, encoder, some, means) in itertools.product(places, PAIRS, sides):
+        if {(place, loss) for loss in pair} <= {*means}:
+            right = some[some.place == place].dropna(subset="right").pivot(index="seed", columns="loss", values="right")
+            right = right.reindex(columns=pair).dropna()
+            texts = analysis.compare(*(np.stack(right[loss]) for loss in pair)) if len(right) else {}
+            dataset, _, classes = place.partition("/")
+            rows.append({"dataset": dataset, "classes": classes, "better": pair[0], "worse": pair[1],
+                         "setting": setting, "encoder": encoder, **contrast([means[place, loss] for loss in pair]),
+                         **{name: texts.get(name, np.nan) for name in ("texts_low", "texts_high")}})
+    return pd.DataFrame(rows)
 
 
 def _printed(plan: str = "") -> dict[tuple[str, str], tuple]:
     """Mean, SD and n of test accuracy of each (place, model), as printed: in the table that a plan runs, else in the
     first that has it, for Tables 1 and 3 both have all 32 classes."""
-    rows = [r for r in paper.RESULTS[::-1] if r.table in PLANS and r.metric == "accuracy"]
-    return {(f"{r.dataset}/{r.classes}".strip("/"), r.model): (r.mean, r.sd, r.n)
-            for r in sorted(rows, key=lambda r: PLANS[r.table] == plan)}
+    found = {}
+    for r in sorted(paper.RESULTS, key=lambda r: PLANS.get(r.table) != plan):
+        if r.table in PLANS and r.metric == "accuracy":
+            found.setdefault((f"{r.dataset}/{r.classes}".strip("/"), r.model), (r.mean, r.sd, r.n))
+    return found
 
 
-def _summary(scores: pd.Series) -> tuple[float, float, int]:
-    return scores.mean(), scores.std(), len(scores)
-
-
-def _over_texts(one: pd.Series, other: pd.Series) -> dict[str, float]:
-    seeds = [seed for seed in one.index if seed in other.index]
-    if not seeds:
-        return {}
-    found = analysis.compare(np.stack([one[seed] for seed in seeds]), np.stack([other[seed] for seed in seeds]))
-    return {name: found[name] for name in ("texts_low", "texts_high")}
+def _sides(runs: pd.DataFrame, metric: str = "accuracy", plan: str = "") -> Iterable[tuple]:
+    """The paper, and each setting: its name, encoder, runs, and mean, SD and n of each (place, loss)."""
+    yield "paper", paper.ENCODER, runs[:0], _printed(plan) if metric == "accuracy" else {}
+    for setting, some in runs[runs.left_out == ""].groupby("setting", sort=False):
+        scores = some["test_accuracy" if metric == "accuracy" else metric].groupby([some.place, some.loss])
+        yield setting, some.encoder.iloc[0], some, {key: (x.mean(), x.std(), len(x)) for key, x in scores}
 
 
 def read_claims(folder: str | Path) -> dict[str, dict]:
@@ -248,20 +231,21 @@ def read_claims(folder: str | Path) -> dict[str, dict]:
 
     A claim has `paper` (a name in paper.CLAIMS), `pairs` of losses, `where`: data sets, or data set/subset, with a test
     for each pair and place; or a mapping of them to weights, with a test for each pair, of the weighted sum of gains.
-    `expect`: one of `EXPECTED`. `metric`: "accuracy" (points) or "entropy" (bits); `margin`, in its unit; `alpha`.
-    Raises ValueError where one has another form.
+    `expect`: "gain", "no gain" or "no difference". `metric`: "accuracy" (points) or "entropy" (bits); `margin`, in its
+    unit; `alpha`. Raises ValueError where one has another form.
     """
-    found = {}
+    found, places = {}, {place for place, _ in _printed()}
     for file in sorted(Path(folder).glob("*.yml")):
         for name, claim in (yaml.safe_load(file.read_text(encoding="utf-8")).get("claims") or {}).items():
             claim = {"metric": "accuracy", "alpha": .05, **claim, "plan": file.stem}
-            places = {f"{r.dataset}/{r.classes}".strip("/") for r in paper.RESULTS}
-            good = ({*claim} == KEYS | {"plan"} and claim["paper"] in paper.CLAIMS and name not in found
-                    and claim["expect"] in EXPECTED and claim["metric"] in ("accuracy", "entropy")
+            good = ({*claim} == {"paper", "pairs", "where", "expect", "metric", "margin", "alpha", "plan"}
+                    and claim["paper"] in paper.CLAIMS and name not in found
+                    and claim["expect"] in ("gain", "no gain", "no difference")
+                    and claim["metric"] in ("accuracy", "entropy")
                     and {*itertools.chain(*claim["pairs"])} <= {"ce", "scl", "lcl"} and {*claim["where"]} <= places)
             if not good:
-                raise ValueError(f"{file.name}: {name}: expected a name of its own, and {', '.join(sorted(KEYS))} as "
-                                 f"ledger.read_claims says; found {claim}")
+                raise ValueError(f"{file.name}: {name}: expected a name of its own, and the keys and values that "
+                                 f"ledger.read_claims names; found {claim}")
             found[name] = claim
     return dict(sorted(found.items(), key=lambda one: [*paper.CLAIMS].index(one[1]["paper"])))
 
@@ -272,13 +256,11 @@ def judge(claims: dict[str, dict], runs: pd.DataFrame) -> tuple[pd.DataFrame, pd
     Setting "paper" is what the same tests say to the paper's own printed numbers, where it printed what they need, in
     the table that the claim's `plan` runs.
     """
-    kept, verdicts, tests = runs[runs.left_out == ""], [], []
-    settings = [(setting, some.encoder.iloc[0], some) for setting, some in kept.groupby("setting", sort=False)]
+    verdicts, tests = [], []
     for name, claim in claims.items():
         judged = []
-        for setting, encoder, some in [("paper", paper.ENCODER, None), *settings]:
-            parts = _parts(claim, some)
-            found = pd.DataFrame([{"claim": name, "setting": setting, **test} for test in _tests(claim, parts)])
+        for setting, encoder, _, means in _sides(runs, claim["metric"], claim["plan"]):
+            found = pd.DataFrame([{"claim": name, "setting": setting, **test} for test in _tests(claim, means)])
             if found.estimate.isna().all():
                 continue
             found["corrected"] = analysis.holm(found.p)
@@ -299,23 +281,14 @@ def judge(claims: dict[str, dict], runs: pd.DataFrame) -> tuple[pd.DataFrame, pd
             pd.concat(tests)[columns].reset_index(drop=True) if tests else pd.DataFrame(columns=columns))
 
 
-def _parts(claim: dict, runs: pd.DataFrame | None) -> dict[tuple[str, str], tuple]:
-    """Mean, SD and n of each (place, loss): of the runs of one setting, or as printed."""
-    if runs is None:
-        return _printed(claim["plan"]) if claim["metric"] == "accuracy" else {}
-    scores = runs[{"accuracy": "test_accuracy", "entropy": "entropy"}[claim["metric"]]]
-    return {key: _summary(some) for key, some in
-            scores.groupby([(runs.dataset + "/" + runs.classes).str.strip("/"), runs.loss])}
-
-
-def _tests(claim: dict, parts: dict[tuple[str, str], tuple]) -> Iterable[dict]:
+def _tests(claim: dict, means: dict[tuple[str, str], tuple]) -> Iterable[dict]:
     """The contrasts of a claim; NaN where a loss was not run."""
     where = claim["where"]
     sums = [where] if isinstance(where, dict) else [{place: 1} for place in where]
     for pair, weights in itertools.product(claim["pairs"], sums):
         label = " - ".join(pair) + ": " + (next(iter(weights)) if len(weights) == 1 else "weighted sum")
-        some = [parts.get((place, loss), (np.nan, np.nan, 0)) for place in weights for loss in pair]
-        yield {"test": label, **contrast(some, [w * sign for w in weights.values() for sign in (1, -1)])}
+        parts = [means.get((place, loss), (np.nan, np.nan, 0)) for place in weights for loss in pair]
+        yield {"test": label, **contrast(parts, [w * sign for w in weights.values() for sign in (1, -1)])}
 
 
 def missing(runs: pd.DataFrame) -> pd.DataFrame:

@@ -245,7 +245,7 @@ def test_claim_of_entropy():
     results = several("emoint", "lcl", [86, 86], right=sure)
     for i, result in enumerate(others := several("emoint", "ce", [86, 86], right=torn)):
         result.predictions[["p_0", "p_1"]] = [[.5 + .01 * i, .5 - .01 * i]] * 3_142
-    claim = CLAIM | {"metric": "entropy", "where": ["emoint"], "pairs": [["ce", "lcl"]], "alpha": .05}
+    claim = CLAIM | {"metric": "entropy", "where": ["emoint"], "pairs": [["ce", "lcl"]], "alpha": .05, "plan": "own"}
     results[1].predictions[["p_0", "p_1"]] = [[.24, .76]] * 3_142
     verdicts, tests = ledger.judge({"one": claim | {"margin": 0}}, ledger.runs(results + others))
     assert verdicts.verdict.tolist() == ["holds"]
