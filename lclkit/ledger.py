@@ -167,27 +167,6 @@ def ledger(runs: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
-def layout(ledger: pd.DataFrame, table: str) -> pd.DataFrame:
-    """A table of the paper as it stands there, mean (SD), and under each row our settings', with n where it differs."""
-    cells = ledger[ledger.table == table]
-    cells = cells.assign(column=[" ".join(filter(None, [c.classes or c.dataset, c.metric if table in "15" else ""]))
-                                 for c in cells.itertuples()])
-    lines = {}
-    for cell in cells.itertuples():
-        line = lines.setdefault((cell.model, "", "paper"), {})
-        line[cell.column] = f"{cell.paper:.1f} ({'-' if np.isnan(cell.paper_sd) else cell.paper_sd})"
-        if cell.setting:
-            line = lines.setdefault((cell.model, cell.setting, cell.encoder), {})
-            line[cell.column] = (f"{cell.ours:.1f} ({'-' if np.isnan(cell.sd) else f'{cell.sd:.1f}'})"
-                                 + (f" n={cell.n:.0f}" if cell.n != cell.paper_n else ""))
-    models = list(dict.fromkeys(cells.model))
-    order = sorted(lines, key=lambda key: (models.index(key[0]), len(key[1]), key[1]))
-    frame = pd.DataFrame([lines[key] for key in order], columns=list(dict.fromkeys(cells.column)))
-    frame.insert(0, "model", [model for model, *_ in order])
-    frame.insert(1, "whose", [f"{setting} {whose}".strip() for _, setting, whose in order])
-    return frame.fillna("")
-
-
 def gains(runs: pd.DataFrame) -> pd.DataFrame:
     """How far test accuracy of one loss is above another's (`PAIRS`), in points: the paper's and each setting's.
 
@@ -289,43 +268,3 @@ def _tests(claim: dict, means: dict[tuple[str, str], tuple]) -> Iterable[dict]:
         label = " - ".join(pair) + ": " + (next(iter(weights)) if len(weights) == 1 else "weighted sum")
         parts = [means.get((place, loss), (np.nan, np.nan, 0)) for place in weights for loss in pair]
         yield {"test": label, **contrast(parts, [w * sign for w in weights.values() for sign in (1, -1)])}
-
-
-def missing(runs: pd.DataFrame) -> pd.DataFrame:
-    """What the paper ran and we have not, with the paper's encoders by a recipe: seeds, the command, its cost.
-
-    minutes: of all these seeds one after the other on a T4, by appendix B.1; CE and SCL train one network, not two.
-    """
-    kept, rows = runs[(runs.left_out == "") & runs.same.astype(bool)], {}
-    for printed in paper.RESULTS:
-        if printed.table not in PLANS or printed.metric == "f1" or printed.model not in ("ce", "scl", "lcl", *RIVALS):
-            continue
-        loss, encoder = (printed.model, "") if printed.model not in RIVALS else ("ce", RIVALS[printed.model])
-        done = kept[(kept.dataset == printed.dataset) & (kept.classes == printed.classes) & (kept.loss == loss)
-                    & (kept.encoder == (encoder or paper.ENCODER))].seed.nunique()
-        wanted = printed.n or paper.RUNS
-        if done < wanted:
-            share = SUBSET_SIZES[printed.classes][0] / paper.SIZES[printed.dataset][0] if printed.classes else 1
-            row = rows.setdefault((printed.table, printed.dataset, printed.classes, encoder), {
-                "table": printed.table, "dataset": printed.dataset, "classes": printed.classes,
-                "encoder": encoder or paper.ENCODER, "losses": [], "seeds": 0, "minutes": 0})
-            row["losses"].append(loss)
-            row["seeds"] += wanted - done
-            row["minutes"] += (wanted - done) * share * paper.EPOCHS * paper.MINUTES[printed.dataset] * (
-                1 if loss == "lcl" else .5)
-    for (table, dataset, classes, encoder), row in rows.items():
-        only = f"dataset={dataset} loss={','.join(row['losses'])} encoder={encoder} classes={classes}"
-        row["losses"] = ", ".join(row["losses"])
-        row["command"] = f"python -m lclkit replicate {PLANS[table]} --only {only}"
-    return pd.DataFrame(rows.values(), columns=["table", "dataset", "classes", "encoder", "losses", "seeds", "minutes",
-                                                "command"])
-
-
-def markdown(frame: pd.DataFrame, digits: int = 1) -> str:
-    """A frame as a table in Markdown, without its index; nothing where a value is missing."""
-    def cell(value):
-        text = f"{value:.{digits}f}" if isinstance(value, float) else str(value)
-        return "" if text == "nan" else text.replace("|", "\\|")
-
-    lines = [frame.columns, ["---"] * frame.shape[1], *frame.itertuples(index=False)]
-    return "\n".join(f"| {' | '.join(map(cell, line))} |" for line in lines)

@@ -10,10 +10,12 @@ import pandas as pd
 import pytest
 import yaml
 from scipy import stats
+from test_notebooks import ROOT, definitions, read
 
 from lclkit import __main__ as commands
 from lclkit import ledger, paper, replicate, training
 
+NB = definitions(read(ROOT / "notebooks" / "07_replication.ipynb"))     # its tables
 ED = "empatheticdialogues"
 FIELDS = dict(training.asdict(training.Config()), precision="fp32")
 MINILM = {"encoder": "minilm", "trainable_layers": 2, "pooling": "mean", "lr": 2e-4, "epochs": 3}
@@ -154,17 +156,17 @@ def test_without_runs_nothing_is_attempted():
     assert set(verdicts[verdicts.setting != "paper"].verdict) == {"not attempted"} and set(tests.setting) == {"paper"}
     said = verdicts[verdicts.setting == "paper"].set_index("claim").verdict     # of what the authors printed
     assert said["hard_subsets"] == "cannot tell" and said["more_confusable"] == "holds"
-    assert ledger.missing(frame).seeds.sum() == 18 * 5 + 24 * 10 + 8 * 5
+    assert NB["missing"](frame).seeds.sum() == 18 * 5 + 24 * 10 + 8 * 5
 
 
 def test_layout_has_the_papers_numbers():
     results = several("emoint", "lcl", [80, 81], **MINILM)
-    found = ledger.layout(ledger.ledger(ledger.runs(results)), "1").set_index(["model", "whose"])
+    found = NB["layout"](ledger.ledger(ledger.runs(results)), "1").set_index(["model", "whose"])
     assert found.index.tolist()[-2:] == [("lcl", "paper"), ("lcl", "S1 minilm, top 2 layers")]
     assert found["emoint f1"].tolist() == ["85.0 (0.6)", "85.5 (0.9)", "85.8 (0.2)", "86.6 (0.3)", "80.5 (0.7) n=2"]
     assert found.columns.tolist() == [f"{name} {metric}" for name in (ED, "goemotions", "isear", "emoint")
                                       for metric in ("accuracy", "f1")]
-    assert ledger.layout(ledger.ledger(ledger.runs([])), "2").sst5.tolist()[:5] == [
+    assert NB["layout"](ledger.ledger(ledger.runs([])), "2").sst5.tolist()[:5] == [
         "53.2 (-)", "56.2 (-)", "57.8 (-)", "58.6 (-)", ""]
 
 
@@ -275,21 +277,21 @@ def test_claims_of_another_form(changes, tmp_path):
 def test_missing_names_what_is_not_there():
     some = several("emoint-released", "lcl", [86, 87, 88]) + several("emoint-released", "ce", [80] * 5, **MINILM)
     before, after = (frame.set_index(["table", "dataset", "classes", "encoder"]).loc[("1", "emoint", "", paper.ENCODER)]
-                     for frame in (ledger.missing(ledger.runs([])), ledger.missing(ledger.runs(some))))
+                     for frame in (NB["missing"](ledger.runs([])), NB["missing"](ledger.runs(some))))
     assert (before.seeds, after.seeds, after.losses) == (15, 12, "ce, scl, lcl")
     assert before.minutes - after.minutes == pytest.approx(3 * 5 * paper.MINUTES["emoint"])
     assert after.command.endswith("replicate table1 --only dataset=emoint loss=ce,scl,lcl encoder= classes=")
 
 
 def test_commands_of_what_is_missing_run_just_that(own_cache, tmp_path):
-    for row in ledger.missing(ledger.runs([])).itertuples():
+    for row in NB["missing"](ledger.runs([])).itertuples():
         plan, _, *only = row.command.split()[4:]
         assert len(replicate.expand(plan, tmp_path, only, dry=True)) == row.seeds
 
 
 def test_markdown():
     frame = pd.DataFrame({"a|b": ["x", ""], "n": [1.25, np.nan], "m": [3, 4]})
-    assert ledger.markdown(frame) == "| a\\|b | n | m |\n| --- | --- | --- |\n| x | 1.2 | 3 |\n|  |  | 4 |"
+    assert NB["markdown"](frame) == "| a\\|b | n | m |\n| --- | --- | --- |\n| x | 1.2 | 3 |\n|  |  | 4 |"
 
 
 def test_report_writes_one_page(tmp_path, capsys):
