@@ -11,8 +11,9 @@ NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 # Notebooks that train nothing: every output must come out as committed. Of the others only marked cells are compared.
 EXACT := notebooks/03_losses.ipynb
 
-PACK := $(BIN)/python -c "import sys; from lclkit import training; \
-	training.pack_results(training.load_results(sys.argv[1]), sys.argv[2], 'summaries' not in sys.argv)"
+# $(PACK) WHAT FILE PLACES: one small file of the runs in all these places, with "predictions" or "summaries".
+PACK = $(BIN)/python -c "import sys; from lclkit import ledger, training; what, file, *places = sys.argv[1:]; \
+	training.pack_results(ledger.find(places), file, what == 'predictions')"
 
 .PHONY: demo test env lab notebooks results address lock
 
@@ -55,14 +56,15 @@ notebooks: env
 	@rm -rf notebooks/runs/demo notebooks/runs/executed
 	@for notebook in $(NOTEBOOKS); do LCLKIT_PROFILE=demo $(BIN)/jupyter nbconvert --to notebook --execute \
 		--ExecutePreprocessor.record_timing=False --output-dir notebooks/runs/executed $$notebook || exit 1; \
-		case $$notebook in *00_*) $(PACK) notebooks/runs/demo/results notebooks/results/supersense.npz ;; esac; done
+		case $$notebook in *00_*) $(PACK) predictions notebooks/results/supersense.npz notebooks/runs/demo/results ;; esac; done
 	@mkdir -p figures && cp notebooks/runs/demo/figures/* figures/ && cp notebooks/runs/executed/*.ipynb notebooks/
 
-# For maintainers: keep what `lclkit replicate ablation-demo` and `minilm-all` left in runs/ as small files, and make
-# RESULTS.md from these.
+# For maintainers: add what `lclkit replicate minilm-all` and `ablation-demo` left in runs/ to the small files that are
+# committed, and make RESULTS.md from these.
 results: env
-	@$(PACK) runs/minilm-all notebooks/results/minilm-all.npz
-	@$(PACK) runs/ablation-demo notebooks/results/ablation-demo.npz summaries
+	@$(PACK) predictions notebooks/results/minilm-all.npz $(wildcard runs/minilm-all) notebooks/results/minilm-all.npz
+	@$(PACK) summaries notebooks/results/ablation-demo.npz $(wildcard runs/ablation-demo) \
+		notebooks/results/ablation-demo.npz
 	@$(BIN)/python -m lclkit report notebooks/results --out runs/report
 	@cp runs/report/RESULTS.md . && cp runs/report/figures/07_* figures/
 

@@ -303,6 +303,9 @@ def test_report_writes_one_page(tmp_path, capsys):
                           tmp_path / "packed.npz")
     assert commands.report([tmp_path / "packed.npz"], tmp_path / "page") == 0
     page = (tmp_path / "page" / "RESULTS.md").read_text(encoding="utf-8")
+    assert "by a recipe of its authors: 4 inside.\n" in page
+    assert "| S2 | minilm, top 2 layers | LCL - CE | 1 | 1 | 0 | 0 |" in page
+    assert "By setting S2, one loss or more has no run on: empatheticdialogues, goemotions," in page
     assert re.search(r"\| S2 \| minilm, top 2 layers \| .*lr 0.0002", page)
     assert "| 3 | empatheticdialogues 4-hard-a | lcl | accuracy | test | 57.5 | 0.7 | 74.5 | 0.7 | 2 |" in page
     assert "| 1 | isear | lcl | accuracy | test | 72.4 | 0.2 | 72.4 | 0.1 | 3 | 72.3 to 72.6 | 0.0 | inside |" in page
