@@ -302,10 +302,12 @@ def _run(run: Run, before: dict, alive: Path, device: str | None = None) -> tupl
     if _ended(alive):               # though it waits for this
         raise OSError(f"out: expected a folder that all workers share with the runner, and its file locks; found that "
                       f"on {platform.node()} {alive} is not there, or not locked")
-    run.folder.mkdir(parents=True, exist_ok=True)
-    with contextlib.suppress(Timeout), FileLock(run.folder / ".lock", timeout=2):
+    locks = run.folder.parents[1] / ".locks"        # of all plans: two may have a run in common
+    locks.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(Timeout), FileLock(locks / f"{run.folder.name}.lock", timeout=2):
         if (now := run.record)["state"] and now != before:
             return run.folder, now
+        run.folder.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-u", "-m", "lclkit.replicate",
                    json.dumps([str(run.notebook), str(run.folder), run.parameters])]
         start, memory, reason, tree, log = time.monotonic(), 0, "", [], run.folder / "log.txt"

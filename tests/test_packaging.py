@@ -38,9 +38,9 @@ def test_lock_pins_one_torch_and_none_of_its_cuda_libraries():
     assert not [name for name in LOCKED if name.startswith("nvidia") or name in ("triton", "sentence-transformers")]
 
 
-def test_lclkit_can_be_read_in_an_hour():
+def test_lclkit_can_be_read_in_an_afternoon():
     lines = sum(len(path.read_text().splitlines()) for path in (ROOT / "lclkit").glob("*.py"))
-    assert lines < 3500
+    assert lines < 3400
 
 
 def test_readme_names_commands_that_exist():

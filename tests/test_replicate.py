@@ -230,6 +230,15 @@ def test_what_another_plan_finished_is_not_run_again(plan, tmp_path):
     assert replicate.replicate([run]) == 0 and not (run.folder / "log.txt").exists()
 
 
+def test_two_plans_at_once_do_a_run_once(plan, tmp_path):
+    file = plan("notebook: made.ipynb\nseeds: 1\ngrid: {seconds: 3}")
+    file.with_name("other.yml").write_text(file.read_text())
+    both = [replicate.expand(tmp_path / name, tmp_path / "runs") for name in ("made.yml", "other.yml")]
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(replicate.replicate, both)) == [0, 0]
+    assert len(list(tmp_path.rglob("started"))) == len(list(tmp_path.rglob("run.json"))) == 1
+
+
 def test_devices_by_turns(plan, tmp_path, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "all")
     work = "import os\nprint('device', os.environ['CUDA_VISIBLE_DEVICES'])"
