@@ -1,4 +1,4 @@
-"""The ledger: each number and claim of the paper beside our runs, judged by rules that were written before the runs."""
+"""The ledger: each number and claim of the paper beside our runs, by rules older than runs of its encoder."""
 
 import itertools
 import re
@@ -23,14 +23,16 @@ VERDICTS = {    # of a number: the first that applies
     "outside": "our mean is further away, and Welch's test of the two means gives p < .05 (a number that is printed "
                "without a standard deviation counts as exact)",
     "compatible": "our mean is further away, but of three seeds or more, p >= .05, and the 95 % interval of the "
-                  "difference reaches at most one point to each side",
+                  "difference is at most two points wide",
     "cannot tell": "none of these: too few seeds of ours, or too varied ones",
 }
-CLAIM_VERDICTS = {      # of a claim, by its tests: Welch's over seeds, p corrected by Holm within the claim
-    "holds": "gain: each is above 0 and its corrected p below alpha; no gain: each 95 % interval ends below the "
-             "margin; no difference: each lies within the margin, on both sides of 0",
+CLAIM_VERDICTS = {      # of a claim, by its tests: Welch's over seeds; p, not the interval, corrected by Holm
+    "holds": "gain: each is above 0, its corrected p below alpha, and its 95 % interval does not end at or below the "
+             "margin; no gain: each interval ends below the margin; no difference: each lies within the margin, on "
+             "both sides of 0",
     "does not hold": "gain: the 95 % interval of one ends at or below the margin; no gain: one is above 0, with its "
-                     "corrected p below alpha; no difference: the corrected p of one is below alpha",
+                     "corrected p below alpha, and its interval does not end below the margin; no difference: the "
+                     "corrected p of one is below alpha, and its interval does not lie within the margin",
     "cannot tell": "neither: too few seeds, too wide intervals, or not all runs are there",
     "not attempted": "no pair of losses to compare",
 }
@@ -244,9 +246,10 @@ def judge(claims: dict[str, dict], runs: pd.DataFrame) -> tuple[pd.DataFrame, pd
                 continue
             found["corrected"] = analysis.holm(found.p)
             clear, small = found.corrected < claim["alpha"], found.high < claim["margin"]
-            yes, no = {"gain": (clear & (found.estimate > 0), found.high <= claim["margin"]),
-                       "no gain": (small, clear & (found.estimate > 0)),
-                       "no difference": (small & (found.low > -claim["margin"]), clear)}[claim["expect"]]
+            above, within = clear & (found.estimate > 0), small & (found.low > -claim["margin"])
+            slight = found.high <= claim["margin"]          # the margin goes before p: a sure gain can be a slight one
+            yes, no = {"gain": (above & ~slight, slight), "no gain": (small, above & ~small),
+                       "no difference": (within, clear & ~within)}[claim["expect"]]
             found["says"] = np.select([yes, no, found.estimate.isna()], ["yes", "no", "no run"], "open")
             said = "holds" if yes.all() else "does not hold" if "no" in found.says.tolist() else "cannot tell"
             judged.append({"claim": name, "setting": setting, "encoder": encoder, "verdict": said,

@@ -216,6 +216,9 @@ HIGH, MUCH, SAME = [86.0, 86.2, 86.1], [90.0, 90.2, 90.1], [86.1, 86.0, 86.2]
     ({"expect": "no difference"}, (SAME, HIGH), (HIGH, MUCH), "does not hold"),
     ({"expect": "no difference"}, (SAME, MUCH), (HIGH, HIGH), "does not hold"),
     ({"expect": "no difference"}, (SAME, [84, 88]), (HIGH, HIGH), "cannot tell"),
+    ({"margin": 6}, (MUCH, MUCH), (HIGH, HIGH), "does not hold"),          # the margin goes before p
+    ({"margin": 6, "expect": "no gain"}, (MUCH, MUCH), (HIGH, HIGH), "holds"),
+    ({"margin": 6, "expect": "no difference"}, (HIGH, MUCH), (MUCH, HIGH), "holds"),
     ({"where": {"emoint": 1, "isear": -1}}, (MUCH, SAME), (HIGH, HIGH), "holds"),
     ({"where": {"emoint": 1, "isear": -1}}, (SAME, MUCH), (HIGH, HIGH), "does not hold"),
     ({"where": {"emoint": 1, "isear": -1}}, (MUCH, []), (HIGH, HIGH), "not attempted")])
@@ -303,7 +306,7 @@ def test_report_writes_one_page(tmp_path, capsys):
                           tmp_path / "packed.npz")
     assert commands.report([tmp_path / "packed.npz"], tmp_path / "page") == 0
     page = (tmp_path / "page" / "RESULTS.md").read_text(encoding="utf-8")
-    assert "by a recipe of its authors: 4 inside.\n" in page
+    assert "its authors can earn: 4 inside.\n" in page
     assert "| S2 | minilm, top 2 layers | LCL - CE | 1 | 1 | 0 | 0 |" in page
     assert "By setting S2, one loss or more has no run on: empatheticdialogues, goemotions," in page
     assert re.search(r"\| S2 \| minilm, top 2 layers \| .*lr 0.0002", page)
