@@ -164,12 +164,13 @@ def main() -> int:
     runner.add_argument("plan", metavar="PLAN", help="a name in notebooks/plans, or a file")
     runner.add_argument("--out", type=Path, default=Path("runs"), metavar="DIR", help="the folder for all plans' runs")
     runner.add_argument("--jobs", type=int, default=1, metavar="N",
-                        help="runs at a time; they share the cores and GPUs. On a Dask cluster give each worker one "
-                        "thread (dask worker --nthreads 1): a thread takes a run")
+                        help="runs at a time; they share the cores and GPUs")
     runner.add_argument("--device", type=lambda text: text.split(","), default=[], metavar="NUMBERS",
-                        help="GPUs, such as 0,1,2: CUDA_VISIBLE_DEVICES is one of them for each run, by turns; with "
-                        "more jobs than GPUs some share one; by default runs see all and take the first")
-    runner.add_argument("--backend", choices=("loky", "dask"), default="loky", help="this machine, or a Dask cluster")
+                        help="GPUs, such as 0,1,2: CUDA_VISIBLE_DEVICES is one of them for each run; with more jobs "
+                        "than GPUs some share one; by default runs see all and take the first")
+    runner.add_argument("--backend", choices=("loky", "dask"), default="loky", help="this machine, or a Dask cluster, "
+                        "where each thread of a worker takes a run, on one core unless you say more: "
+                        "OMP_NUM_THREADS=8 dask worker ADDRESS --nthreads 1")
     runner.add_argument("--scheduler", metavar="ADDRESS", help="of the Dask cluster, such as tcp://host:8786")
     runner.add_argument("--only", nargs="+", default=[], metavar="NAME=VALUE", help="such as dataset=isear loss=ce,lcl")
     runner.add_argument("--dry-run", action="store_true", help="list the runs with predicted time and memory")
@@ -179,8 +180,10 @@ def main() -> int:
                           "notebooks/results")
     reporter.add_argument("--out", type=Path, default=Path("runs/report"), metavar="DIR", help="where the page goes")
     given = parser.parse_args()
-    if given.command == "replicate" and (given.jobs < 1 or (given.backend == "dask") != bool(given.scheduler)):
-        runner.error("--jobs needs a number above 0; --backend dask and --scheduler ADDRESS need each other")
+    if given.command == "replicate" and (given.jobs < 1 or (given.backend == "dask") != bool(given.scheduler)
+                                         or given.scheduler and (given.jobs > 1 or given.device)):
+        runner.error("--jobs needs a number above 0; --backend dask and --scheduler ADDRESS need each other, and take "
+                     "no --jobs or --device: the workers decide")
     with contextlib.suppress(KeyboardInterrupt):        # what was finished is kept, so Ctrl-C needs no trace
         if given.command == "fetch":
             names = list(paper.SIZES) if given.all or given.check and not given.names else given.names

@@ -67,9 +67,10 @@ def runs(results: Iterable[training.Result]) -> pd.DataFrame:
 
     A setting is an encoder with its weights, which layers are trained, what is not as in the nearer recipe, precision
     and kind of device. `left_out` says why a run is in no setting: its data set is not in the paper, or not all of it
-    was used. `same`: all that decides the numbers is as in a recipe, its files too. `right`: of each test text, whether
-    it was. `entropy`: mean over test texts, in bits. Both are missing where a packed file has no predictions; then its
-    training texts alone are counted. Rows are ordered by setting.
+    was used, or its setting has this seed already, of other files. `same`: all that decides the numbers is as in a
+    recipe, its files too. `right`: of each test text, whether it was. `entropy`: mean over
+    test texts, in bits. Both are missing where a packed file has no predictions; then its training texts alone are
+    counted. Rows are ordered by setting.
     """
     rows = {}
     for result in results:
@@ -97,6 +98,8 @@ def runs(results: Iterable[training.Result]) -> pd.DataFrame:
     order = sorted(keys, key=lambda some: (some[0][0] != paper.ENCODER, -len(some[1]), some[0]))
     places = {row: i for i, (_, some) in enumerate(order, start=1) for row in some.index}
     frame["setting"] = [f"S{places[row]}" if row in places else "" for row in frame.index]
+    again = (frame.setting != "") & frame.duplicated(["setting", "place", "loss", "seed"])
+    frame.loc[again, ["setting", "left_out"]] = "", "the same seed again, of other files"
     return frame.iloc[np.argsort([places.get(row, np.inf) for row in frame.index], kind="stable")]
 
 
@@ -244,7 +247,7 @@ def judge(claims: dict[str, dict], runs: pd.DataFrame) -> tuple[pd.DataFrame, pd
             found = pd.DataFrame([{"claim": name, "setting": setting, **test} for test in _tests(claim, means)])
             if found.estimate.isna().all():
                 continue
-            found["corrected"] = analysis.holm(found.p)
+            found["corrected"] = np.where(found.p.isna(), np.nan, analysis.holm(found.p.fillna(1)))  # of all tests
             clear, small = found.corrected < claim["alpha"], found.high < claim["margin"]
             above, within = clear & (found.estimate > 0), small & (found.low > -claim["margin"])
             slight = found.high <= claim["margin"]          # the margin goes before p: a sure gain can be a slight one

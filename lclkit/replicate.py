@@ -135,6 +135,8 @@ def expand(plan: str | Path, out: str | Path = "runs", only: Sequence[str] = (),
     for seed, grid in itertools.product(range(wanted["seeds"]), wanted["grid"]):
         for given in _combinations(grid):
             parameters = defaults | given | {"seed": seed}
+            if parameters.get("profile") == "":         # as notebooks read it
+                parameters["profile"] = os.environ.get("LCLKIT_PROFILE", "demo")
             for name, value in parameters.items():
                 kind = type(defaults[name])
                 if type(value) is not kind and (type(value), kind) != (int, float):
@@ -185,7 +187,7 @@ def _chosen(parameters: dict, only: Sequence[str]) -> bool:
         name, _, values = some.partition("=")
         if name not in parameters:
             raise ValueError(f"only: expected name=value with one of {', '.join(parameters)}; found {some!r}")
-        if str(parameters[name]) not in values.split(","):
+        if str(parameters[name]) not in re.split(",(?! )", values):     # ", " stands within a value of `changes`
             return False
     return True
 
@@ -259,11 +261,12 @@ def replicate(runs: list[Run], jobs: int = 1, backend: str = "loky", scheduler: 
               devices: Sequence[str] = ()) -> int:
     """Run what is not finished, `jobs` at a time here or on a Dask cluster; returns how many runs failed.
 
-    Several calls may share a folder: each run is one's only. A run that fails, or takes longer than its limit, is
-    recorded and does not stop the others. If the caller dies so do its runs, wherever they are. devices: values for
-    CUDA_VISIBLE_DEVICES, which runs get by turns. Raises OSError where a worker does not share the folder.
+    Several calls may share a folder: each run is finished by one only. A run that fails, or takes longer than its
+    limit, is recorded and does not stop the others. If the caller dies so do its runs, wherever they are. devices:
+    values for CUDA_VISIBLE_DEVICES on this machine, shared evenly by the runs. Raises OSError where a worker does not
+    share the folder.
     """
-    todo = {run.folder: (run, run.record) for run in runs if run.record["state"] != "finished"}
+    todo = {run.folder: (run, record) for run in runs if (record := run.record)["state"] != "finished"}
     failed, deaths, plan = [], 0, runs[0].folder.parent
     plan.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
@@ -279,8 +282,8 @@ def replicate(runs: list[Run], jobs: int = 1, backend: str = "loky", scheduler: 
         while todo:                                 # again, where another runner has some of them
             parallel = joblib.Parallel(jobs, return_as="generator_unordered", batch_size=1, pre_dispatch="all")
             try:
-                turns = zip([*todo.values()], itertools.cycle(devices or [None]), strict=False)
-                for folder, record in parallel(joblib.delayed(_run)(*some, alive, device) for some, device in turns):
+                places = [devices[slot % len(devices)] for slot in range(jobs)] if devices else []
+                for folder, record in parallel(joblib.delayed(_run)(*some, alive, places) for some in [*todo.values()]):
                     if record:
                         del todo[folder]
                         failed += [(folder, record)] * (record["state"] == "failed")
@@ -296,7 +299,7 @@ def replicate(runs: list[Run], jobs: int = 1, backend: str = "loky", scheduler: 
     return len(failed)
 
 
-def _run(run: Run, before: dict, alive: Path, device: str | None = None) -> tuple[Path, dict | None]:
+def _run(run: Run, before: dict, alive: Path, places: Sequence[str] = ()) -> tuple[Path, dict | None]:
     """One run in a process of its own, under a lock that ends with this one; its record, or None where another runner
     is at it or its own has ended. before: its record when the runner began; if that changed, another runner did it."""
     if _ended(alive):               # though it waits for this
@@ -311,9 +314,9 @@ def _run(run: Run, before: dict, alive: Path, device: str | None = None) -> tupl
         command = [sys.executable, "-u", "-m", "lclkit.replicate",
                    json.dumps([str(run.notebook), str(run.folder), run.parameters])]
         start, memory, reason, tree, log = time.monotonic(), 0, "", [], run.folder / "log.txt"
-        environment = os.environ | ({} if device is None else {"CUDA_VISIBLE_DEVICES": device})
-        with open(log, "wb") as file, subprocess.Popen(command, stdin=subprocess.PIPE, stdout=file, env=environment,
-                                                       stderr=subprocess.STDOUT, start_new_session=True) as child:
+        with _place(alive, places) as env, open(log, "wb") as file, subprocess.Popen(
+                command, env=os.environ | env, stdin=subprocess.PIPE, stdout=file, stderr=subprocess.STDOUT,
+                start_new_session=True) as child:
             try:
                 while child.poll() is None and not reason:
                     if _ended(alive):
@@ -341,6 +344,17 @@ def _run(run: Run, before: dict, alive: Path, device: str | None = None) -> tupl
     return run.folder, None
 
 
+@contextlib.contextmanager
+def _place(alive: Path, places: Sequence[str]) -> Iterator[dict[str, str]]:
+    """What the environment of a run says of its device. There are as many places as runs at a time: one is free."""
+    for number, device in itertools.cycle(enumerate(places)):
+        with contextlib.suppress(Timeout):
+            with FileLock(alive.with_name(f"place{number}")).acquire(timeout=.1):
+                yield {"CUDA_VISIBLE_DEVICES": device}
+            return
+    yield {}
+
+
 def _ended(alive: Path) -> bool:
     """Whether the runner that held this lock has ended, however it did and on whatever machine."""
     with contextlib.suppress(Timeout), FileLock(alive, timeout=0) if alive.exists() else contextlib.nullcontext():
@@ -356,8 +370,9 @@ def _tree(pid: int) -> list[psutil.Process]:
 
 def _end_with_parent() -> None:
     sys.stdin.read()        # until the other end closes, with `_run` or the process that it was in
-    for process in reversed(_tree(os.getpid())):
-        process.kill()
+    for process in _tree(os.getpid()):      # itself is the last
+        with contextlib.suppress(psutil.Error):
+            process.kill()
 
 
 if __name__ == "__main__":      # the process of one run, started by `_run`

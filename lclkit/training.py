@@ -260,7 +260,7 @@ def train(dataset: data.Dataset, config: Config, out: str | Path = "runs", save:
         if state.is_main_process:
             print(f"{config.loss} seed {config.seed}: finished earlier, read from {folder}")
         return Result.load(folder)
-    checkpoint = folder.with_name(f".{folder.name}.checkpoint")
+    checkpoint, watch = folder.with_name(f".{folder.name}.checkpoint"), sorted({*watch} | _watched(folder))
     try:
         items, used = _prepare(dataset, config, state.device)
         run = _fit(dataset, config, items, used, checkpoint, watch)
@@ -345,14 +345,17 @@ class _Run:
                 warnings.warn(f"the checkpoint {file} could not be written ({error}); the run goes on, but if it is "
                               "stopped it starts anew", stacklevel=2)
 
-    def resume(self, file: Path) -> None:
-        """Go on from a checkpoint. A damaged one is passed over."""
+    def resume(self, file: Path, watch: Sequence[int]) -> None:
+        """Go on from a checkpoint. One that is damaged, or watched other rows, is passed over."""
         try:
             state = torch.load(file, map_location="cpu", weights_only=True)
         except FileNotFoundError:
             return
         except Exception as error:                              # whatever unpickling a torn file raises
             warnings.warn(f"{file} is damaged ({type(error).__name__}); the run starts anew", stacklevel=2)
+            return
+        if {*watch} != {row["row"] for row in state["watched"]}:
+            warnings.warn(f"{file} watched other rows; the run starts anew", stacklevel=2)
             return
         random = state.pop("random")
         self.shuffle.set_state(state.pop("shuffle"))
@@ -371,7 +374,7 @@ def _fit(dataset, config, items, used, checkpoint, watch) -> _Run:
     labels = torch.as_tensor(dataset.train.label.to_numpy())
     per_epoch = math.ceil(len(labels) / config.batch_size / config.accumulate)     # a batch that is dropped counts (13)
     run, title = _Run(dataset, config, used, per_epoch * config.epochs), f"{config.loss} seed {config.seed}"
-    run.resume(checkpoint)
+    run.resume(checkpoint, watch)
     with _progress(per_epoch * config.epochs, title, initial=run.step, disable=not main) as bar:
         while run.epoch < config.epochs:
             if config.patience and run.best and run.epoch - run.best[1] >= config.patience:

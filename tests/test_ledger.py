@@ -236,6 +236,26 @@ def test_claims(changes, lcl, ce, expected, tmp_path):
         assert (tests.corrected > tests.p).any() and set(tests.says) == {"yes"}      # Holm
 
 
+def test_a_seed_counts_once_though_its_encoder_lies_in_two_places():
+    right = np.arange(3_142) % 4 > 0
+    results = [result for place in "ab" for loss in ("lcl", "ce")
+               for result in several("emoint", loss, [80, 81], right=right, **MINILM | {"encoder": f"/{place}/minilm"})]
+    frame = ledger.runs(results)
+    assert (frame.left_out == "the same seed again, of other files").sum() == 4 == (frame.setting == "S1").sum()
+    assert row(results, table="1", dataset="emoint", model="lcl", metric="accuracy").n == 2
+    assert len(ledger.gains(frame).query("setting == 'S1'")) == 1
+
+
+def test_correction_is_for_all_tests_of_a_claim():
+    claim = CLAIM | {"where": ["emoint", "isear", "sst2", "sst5"], "metric": "accuracy", "alpha": .05, "plan": "own"}
+    results = several("emoint", "lcl", [86, 87, 88], **MINILM) + several("emoint", "ce", [84, 85, 85.5], **MINILM)
+    verdicts, tests = ledger.judge({"one": claim}, ledger.runs(results))
+    ran = tests[(tests.setting == "S1") & tests.p.notna()]
+    assert .01 < ran.p.item() < .05 and ran.corrected.item() == pytest.approx(4 * ran.p.item())
+    assert verdicts[verdicts.setting == "S1"].verdict.item() == "cannot tell"
+    assert tests[(tests.setting == "S1") & tests.p.isna()].corrected.isna().all()
+
+
 @pytest.mark.parametrize("plan, lcl, ce", [("table1", (60.1, .3, 5), (58.3, .5, 5)),
                                            ("table3", (60.1, .2, 10), (58.1, .7, 10)),
                                            ("own", (60.1, .3, 5), (58.3, .5, 5))])

@@ -148,6 +148,8 @@ def test_expansion_order_and_identity(plan, tmp_path, monkeypatch):
     assert runs[0].folder.name.startswith("ci-released-supersense-minilm-ce-seed0-") and runs[0].texts > 40_000
     few = replicate.expand(file, tmp_path, ["loss=scl,ce", "seed=1"])
     assert [run.folder for run in few] == [runs[5].folder]
+    few = replicate.expand(file, tmp_path, ["seed=0", "changes=form: released, detach_weights: True,form: printed"])
+    assert [run.folder for run in few] == [runs[1].folder]
     for only, message in (("los=ce", "expected name=value"), ("loss=scl", "leaves no run")):
         with pytest.raises(ValueError, match=message):
             replicate.expand(file, tmp_path, [only])
@@ -156,6 +158,9 @@ def test_expansion_order_and_identity(plan, tmp_path, monkeypatch):
         return replicate.expand(plan(text, LIKE_04), tmp_path)[0].folder
 
     assert folder() == runs[0].folder == folder(text + "\nminutes: 1")
+    monkeypatch.setenv("LCLKIT_PROFILE", "ci")
+    file = plan(text, LIKE_04.replace('"ci"', '""'))          # as the notebooks have it: then the environment says it
+    assert replicate.expand(file, tmp_path)[0].folder == runs[0].folder
     assert folder(text.replace("ce", "ce, changes: 'lr: 1e-4'", 1)) != runs[0].folder
     monkeypatch.setattr("lclkit.training.RESULTS_VERSION", 1_000)
     changed = folder()
@@ -239,13 +244,21 @@ def test_two_plans_at_once_do_a_run_once(plan, tmp_path):
     assert len(list(tmp_path.rglob("started"))) == len(list(tmp_path.rglob("run.json"))) == 1
 
 
-def test_devices_by_turns(plan, tmp_path, monkeypatch):
+def test_devices_are_shared_evenly(plan, tmp_path, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "all")
     work = "import os\nprint('device', os.environ['CUDA_VISIBLE_DEVICES'])"
     runs = replicate.expand(plan("notebook: made.ipynb\nseeds: 4\ngrid: {}", work=work), tmp_path / "runs")
     assert replicate.replicate(runs[:3], jobs=3, devices=["4", "6"]) == replicate.replicate(runs[3:]) == 0
     found = [(run.folder / "log.txt").read_text().split("device ")[1].split()[0] for run in runs]
-    assert found == ["4", "6", "4", "all"]
+    assert sorted(found[:3]) == ["4", "4", "6"] and found[3] == "all"
+
+
+def test_a_run_gets_the_device_that_is_free(plan, tmp_path):
+    work = "import os, time\ntime.sleep(seconds)\nprint('device', os.environ['CUDA_VISIBLE_DEVICES'])"
+    runs = replicate.expand(plan("notebook: made.ipynb\nseeds: 1\ngrid: {seconds: [9, 0, 1]}", work=work), tmp_path)
+    assert replicate.replicate(runs, jobs=2, devices=["4", "6"]) == 0
+    slow, *quick = [(run.folder / "log.txt").read_text().split("device ")[1].split()[0] for run in runs]
+    assert quick == [{"4": "6", "6": "4"}[slow]] * 2
 
 
 @pytest.mark.parametrize("there", [False, True])
@@ -338,7 +351,10 @@ def check_that_a_killed_worker_costs_nothing(plan, tmp_path, capfd, expected, **
 
 @pytest.mark.parametrize("arguments, message", [
     (["nowhere.yml"], "plan: expected a file or one of"), (["x", "--backend", "dask"], "need each other"),
-    (["x", "--jobs", "0"], "above 0"), (["x", "--scheduler", "tcp://127.0.0.1:9"], "need each other")])
+    (["x", "--jobs", "0"], "above 0"),
+    (["x", "--backend", "dask", "--scheduler", "tcp://127.0.0.1:9", "--jobs", "2"], "the workers decide"),
+    (["x", "--backend", "dask", "--scheduler", "tcp://127.0.0.1:9", "--device", "0"], "the workers decide"),
+    (["x", "--scheduler", "tcp://127.0.0.1:9"], "need each other")])
 def test_command_that_will_not_do(monkeypatch, capsys, arguments, message):
     monkeypatch.setattr(sys, "argv", ["lclkit", "replicate", *arguments])
     try:

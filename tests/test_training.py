@@ -803,6 +803,17 @@ def test_damaged_checkpoint(finished, made_dataset, config, tmp_path, monkeypatc
     assert_same(result, expected)
 
 
+def test_checkpoint_that_watched_other_rows(finished, made_dataset, config, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        interrupt(patch, 1)
+        train(made_dataset, config(epochs=2), tmp_path, watch=[0])
+    with pytest.warns(UserWarning, match="checkpoint watched other rows; the run starts anew"):
+        result = train(made_dataset, config(epochs=2), tmp_path, watch=[2])
+    table = pd.read_csv(result.folder / "watched.csv")
+    assert {*table.row} == {2} and table.step.min() < result.summary["steps"] // 2
+    assert result.summary["history"] == finished["lcl"].summary["history"]
+
+
 @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), RuntimeError("stream")], ids=str)
 def test_checkpoint_on_a_full_disk(finished, made_dataset, config, tmp_path, monkeypatch, error):
     def full(*_):
@@ -911,6 +922,7 @@ def test_a_finished_run_gets_what_it_lacks(made_dataset, config, tmp_path, runs)
     assert ask(watch=[2]) == ask(save=True) == ask() == (with_watched, True, 3)     # all there: read, not run
     more, *rest = ask(watch=[3])
     assert rest == [True, 4] and {name: more[name] for name in first} == first
+    assert ask(watch=[1, 2]) == ask(watch=[3]) == (more, True, 4)                   # nothing watched before is lost
     assert not list(tmp_path.glob(".*"))
 
 
