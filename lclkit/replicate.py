@@ -34,8 +34,8 @@ PLANS = Path(__file__).parents[1] / "notebooks" / "plans"
 KEYS = {"notebook": str, "grid": (dict, list), "seeds": int, "claims": dict, "minutes": (int, float)}
 UNHASHED = ("out", "lesson")            # parameters of a notebook that change no number
 # What is expected before a run of the kind was measured: texts at most, epochs, texts a second with ce or scl (half of
-# it with lcl, which trains two networks), GB. "paper" is of a T4 (appendix B.1), the others of two cores with bfloat16.
-ROUGH = {"ci": (100, 1, 300, 1.2), "demo": (3_000, 3, 300, 1), "cpu": (math.inf, 3, 300, 2),
+# it with lcl, which trains two networks), GB. "paper" is of a T4 (appendix B.1), the others of a core without bfloat16.
+ROUGH = {"ci": (100, 1, 50, 1.2), "demo": (1_500, 3, 50, 1), "cpu": (math.inf, 3, 30, 2.5),
          "paper": (math.inf, 5, 33, 6)}
 
 
@@ -249,7 +249,7 @@ def preview(runs: list[Run], out: str | Path = "runs", jobs: int = 1) -> None:
         total, rough = total + seconds * (run in todo), rough + (run in todo and not alike)
     print(f"{len(runs)} runs: {len(runs) - len(todo)} finished, {len(todo)} to do, {jobs} at a time; about "
           f"{total / 60 / jobs:.0f} minutes.\n{len(todo) - rough} predicted from finished runs of the same data, loss "
-          f"and profile, {rough} (~) from a rough rate: two cores with bfloat16, or in profile paper a T4.")
+          f"and profile, {rough} (~) from a rough rate: a core without bfloat16 a run, or in profile paper a T4.")
 
 
 def _kind(identity: dict) -> list:
