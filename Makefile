@@ -58,7 +58,8 @@ notebooks: env
 	@rm -rf notebooks/runs/demo notebooks/runs/executed
 	@for notebook in $(NOTEBOOKS); do LCLKIT_PROFILE=demo $(BIN)/jupyter nbconvert --to notebook --execute \
 		--ExecutePreprocessor.record_timing=False --output-dir notebooks/runs/executed $$notebook || exit 1; \
-		case $$notebook in *00_*) $(PACK) predictions notebooks/results/supersense.npz notebooks/runs/demo/results ;; esac; done
+		case $$notebook in *00_*) $(PACK) predictions notebooks/results/supersense.npz \
+		notebooks/runs/demo/results ;; esac; done
 	@mkdir -p figures && cp notebooks/runs/demo/figures/* figures/ && cp notebooks/runs/executed/*.ipynb notebooks/
 
 # For maintainers: add what `lclkit replicate minilm-all` and `ablation-demo` left in runs/ to the small files that are

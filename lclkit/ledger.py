@@ -27,12 +27,11 @@ VERDICTS = {    # of a number: the first that applies
     "cannot tell": "none of these: too few seeds of ours, or too varied ones",
 }
 CLAIM_VERDICTS = {      # of a claim, by its tests: Welch's over seeds; p, not the interval, corrected by Holm
-    "holds": "gain: each is above 0, its corrected p below alpha, and its 95 % interval does not end at or below the "
-             "margin; no gain: each interval ends below the margin; no difference: each lies within the margin, on "
-             "both sides of 0",
-    "does not hold": "gain: the 95 % interval of one ends at or below the margin; no gain: one is above 0, with its "
-                     "corrected p below alpha, and its interval does not end below the margin; no difference: the "
-                     "corrected p of one is below alpha, and its interval does not lie within the margin",
+    "holds": "gain: each is above 0, with a corrected p below alpha, and no 95 % interval ends at or below the margin; "
+             "no gain: each does; no difference: each lies within the margin, on both sides of 0",
+    "does not hold": "gain: the interval of one ends at or below the margin; no gain: one is above 0, with a corrected "
+                     "p below alpha, and its interval does not; no difference: one has a corrected p below alpha, and "
+                     "its interval does not lie within the margin",
     "cannot tell": "neither: too few seeds, too wide intervals, or not all runs are there",
     "not attempted": "no pair of losses to compare",
 }
@@ -248,10 +247,9 @@ def judge(claims: dict[str, dict], runs: pd.DataFrame) -> tuple[pd.DataFrame, pd
             if found.estimate.isna().all():
                 continue
             found["corrected"] = np.where(found.p.isna(), np.nan, analysis.holm(found.p.fillna(1)))  # of all tests
-            clear, small = found.corrected < claim["alpha"], found.high < claim["margin"]
-            above, within = clear & (found.estimate > 0), small & (found.low > -claim["margin"])
-            slight = found.high <= claim["margin"]          # the margin goes before p: a sure gain can be a slight one
-            yes, no = {"gain": (above & ~slight, slight), "no gain": (small, above & ~small),
+            clear, slight = found.corrected < claim["alpha"], found.high <= claim["margin"]  # sure, or slight
+            gain, within = clear & (found.estimate > 0) & ~slight, slight & (found.low >= -claim["margin"])
+            yes, no = {"gain": (gain, slight), "no gain": (slight, gain),
                        "no difference": (within, clear & ~within)}[claim["expect"]]
             found["says"] = np.select([yes, no, found.estimate.isna()], ["yes", "no", "no run"], "open")
             said = "holds" if yes.all() else "does not hold" if "no" in found.says.tolist() else "cannot tell"
