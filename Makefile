@@ -24,6 +24,7 @@ demo: env
 
 test: env
 	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check --quiet . || { echo "run: $(BIN)/ruff format ." >&2; exit 1; }
 	@$(BIN)/python -m pytest --quiet
 	@rm -rf notebooks/runs/ci
 	@for notebook in $(NOTEBOOKS); do \

@@ -20,7 +20,11 @@ from functools import partial
 
 from lclkit import augment, data
 
-TEXTS, ROUNDS, CHUNK = 5000, 3, 500     # chunks are shorter than augment.KEPT_FROM, so no view comes from the disk
+TEXTS, ROUNDS, CHUNK = (
+    5000,
+    3,
+    500,
+)  # chunks are shorter than augment.KEPT_FROM, so no view comes from the disk
 
 
 def nlpaug_views():
@@ -33,8 +37,13 @@ def nlpaug_views():
 
 
 def forget() -> None:
-    for function in (augment.synonyms, augment._inflected_synonyms, augment._released_synonyms,
-                     augment._inflect, augment._database):
+    for function in (
+        augment.synonyms,
+        augment._inflected_synonyms,
+        augment._released_synonyms,
+        augment._inflect,
+        augment._database,
+    ):
         function.cache_clear()
     for synsets in data.wordnet()._synset_offset_cache.values():
         synsets.clear()
@@ -43,7 +52,7 @@ def forget() -> None:
 def seconds(views, texts) -> float:
     start = time.process_time()
     for i in range(0, len(texts), CHUNK):
-        views(texts[i:i + CHUNK])
+        views(texts[i : i + CHUNK])
     return time.process_time() - start
 
 
@@ -53,21 +62,31 @@ def main(name: str = "supersense") -> None:
     ways["clean"](["once, so that scikit-learn is loaded"])
     with contextlib.suppress(ImportError):
         ways = {"nlpaug": nlpaug_views()} | ways
-    rounds = [texts[i:i + TEXTS] for i in range(0, min(len(texts), TEXTS * ROUNDS), TEXTS)]
+    rounds = [texts[i : i + TEXTS] for i in range(0, min(len(texts), TEXTS * ROUNDS), TEXTS)]
     speeds = {(way, state): [] for way in ways for state in ("cold", "warm")}
     for some in rounds:
         for way, views in ways.items():
             forget()
             for state in ("cold", "warm"):
                 speeds[way, state].append(len(some) / seconds(views, some))
-    print(f"{name}: {len(rounds)} rounds of {len(rounds[0]):,} texts; sentences per second, median (lowest to highest)")
+    print(
+        f"{name}: {len(rounds)} rounds of {len(rounds[0]):,} texts; sentences per second, median (lowest to highest)"
+    )
     for (way, state), found in speeds.items():
         median = statistics.median(found)
-        ratio = f"{median / statistics.median(speeds['nlpaug', state]):6.1f} x nlpaug" if "nlpaug" in ways else ""
-        print(f"{way:10}{state:6}{median:8,.0f}  {f'({min(found):,.0f} to {max(found):,.0f})':20}{ratio}")
+        ratio = (
+            f"{median / statistics.median(speeds['nlpaug', state]):6.1f} x nlpaug"
+            if "nlpaug" in ways
+            else ""
+        )
+        print(
+            f"{way:10}{state:6}{median:8,.0f}  {f'({min(found):,.0f} to {max(found):,.0f})':20}{ratio}"
+        )
     for recipe in augment.RECIPES:
         forget()
-        print(f"all {len(texts):,} training texts, {recipe}, from cold: {seconds(ways[recipe], texts):.1f} s")
+        print(
+            f"all {len(texts):,} training texts, {recipe}, from cold: {seconds(ways[recipe], texts):.1f} s"
+        )
 
 
 if __name__ == "__main__":

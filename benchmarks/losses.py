@@ -36,15 +36,18 @@ except ImportError:
 
 D, CLASSES, TAU = 384, 27, 0.3
 ROUNDS = {20: 400, 64: 300, 256: 80, 1024: 21, 4096: 7}
-LOOP_ROUNDS = {20: 21, 64: 5, 256: 3}               # beyond 256 rows the loops take minutes
-MEMORY_FROM = 1024                                  # rows; below, a batch is small beside what torch itself holds
+LOOP_ROUNDS = {20: 21, 64: 5, 256: 3}  # beyond 256 rows the loops take minutes
+MEMORY_FROM = 1024  # rows; below, a batch is small beside what torch itself holds
 
 
 def made_batch(n: int):
     """Random unit rows, labels of n / 2 texts and their views, log-weights; Eq. 5's softmax is the network's time."""
     torch.manual_seed(n)
-    return (normalize(torch.randn(n, D), dim=1).requires_grad_(), torch.randint(CLASSES, (n // 2,)).repeat(2),
-            torch.randn(n, CLASSES).log_softmax(1).requires_grad_())
+    return (
+        normalize(torch.randn(n, D), dim=1).requires_grad_(),
+        torch.randint(CLASSES, (n // 2,)).repeat(2),
+        torch.randn(n, CLASSES).log_softmax(1).requires_grad_(),
+    )
 
 
 def ours(h, y, log_w):
@@ -78,7 +81,9 @@ def floor(h, y, log_w):
     return similarity @ h + similarity.T @ h
 
 
-VARIANTS = {variant.__name__: variant for variant in (ours, pml, floor) if variant is not pml or SupConLoss}
+VARIANTS = {
+    variant.__name__: variant for variant in (ours, pml, floor) if variant is not pml or SupConLoss
+}
 
 
 def threads(n: int) -> int:
@@ -96,7 +101,9 @@ def fast_times(n: int) -> dict[str, float]:
     torch.set_num_threads(threads(n))
     batch = made_batch(n)
     if SupConLoss:
-        torch.testing.assert_close(pml(*batch), scl_loss(*batch[:2], TAU).detach(), rtol=1e-4, atol=0)
+        torch.testing.assert_close(
+            pml(*batch), scl_loss(*batch[:2], TAU).detach(), rtol=1e-4, atol=0
+        )
     for variant in VARIANTS.values():
         variant(*batch)
     times, order = {name: [] for name in VARIANTS}, list(VARIANTS)
@@ -113,18 +120,19 @@ def loops_time(n: int) -> float:
     torch.testing.assert_close(loops(*batch), ours(*batch), rtol=1e-3, atol=1e-5)
     for _ in range(LOOP_ROUNDS[n]):
         times.append(milliseconds(loops, batch))
-        ours(*batch)                                # takes the slowness that the loops leave behind
+        ours(*batch)  # takes the slowness that the loops leave behind
     return statistics.median(times)
 
 
 def memory(name: str, n: int) -> float:
     """The peak above the inputs in MiB; to be called in a process of its own, and on Linux."""
+
     def read(field):
         lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
         return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(field))
 
     torch.set_num_threads(threads(n))
-    VARIANTS[name](*made_batch(20))                 # what torch sets up at its first call
+    VARIANTS[name](*made_batch(20))  # what torch sets up at its first call
     batch = made_batch(n)
     before = read("VmRSS")
     VARIANTS[name](*batch)
@@ -145,12 +153,19 @@ def machine() -> str:
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sizes", type=int, nargs="+", default=list(ROUNDS), help="rows N of the batches; even")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--sizes", type=int, nargs="+", default=list(ROUNDS), help="rows N of the batches; even"
+    )
     sizes = parser.parse_args().sizes
     times = {n: fast_times(n) for n in sizes}
-    peaks = {n: {name: in_own_process(memory, name, n) for name in VARIANTS}
-             for n in sizes if n >= MEMORY_FROM and sys.platform == "linux"}
+    peaks = {
+        n: {name: in_own_process(memory, name, n) for name in VARIANTS}
+        for n in sizes
+        if n >= MEMORY_FROM and sys.platform == "linux"
+    }
     for n in LOOP_ROUNDS.keys() & times.keys():
         times[n]["loops"] = loops_time(n)
 
@@ -158,19 +173,29 @@ def main():
         if name not in values or over and over not in values:
             return "–"
         value = values[name] / (values[over] if over else 1)
-        return f"{value:,.0f}" if value >= 10**(digits - 1) else f"{value:#.{digits}g}"
+        return f"{value:,.0f}" if value >= 10 ** (digits - 1) else f"{value:#.{digits}g}"
 
     print(f"LCL, forward and backward, float32, d = {D}, C = {CLASSES}, tau = {TAU}: {machine()}.")
     if not SupConLoss:
-        print("pytorch-metric-learning is missing, and so are its columns: pip install --no-deps "
-              "pytorch-metric-learning==2.9.0")
-    print("\n| N | threads | ours, ms | pml | loops | floor | pml / ours | loops / ours | ours / floor | ours, MiB "
-          "| pml | floor |\n" + "|---:" * 12 + "|")
+        print(
+            "pytorch-metric-learning is missing, and so are its columns: pip install --no-deps "
+            "pytorch-metric-learning==2.9.0"
+        )
+    print(
+        "\n| N | threads | ours, ms | pml | loops | floor | pml / ours | loops / ours | ours / floor | ours, MiB "
+        "| pml | floor |\n" + "|---:" * 12 + "|"
+    )
     for n in sizes:
-        cells = [f"{n:,}", str(threads(n)), *(show(times[n], name) for name in ("ours", "pml", "loops", "floor")),
-                 *(show(times[n], *ratio, digits=2) for ratio in (("pml", "ours"), ("loops", "ours"),
-                                                                  ("ours", "floor"))),
-                 *(show(peaks.get(n, {}), name) for name in ("ours", "pml", "floor"))]
+        cells = [
+            f"{n:,}",
+            str(threads(n)),
+            *(show(times[n], name) for name in ("ours", "pml", "loops", "floor")),
+            *(
+                show(times[n], *ratio, digits=2)
+                for ratio in (("pml", "ours"), ("loops", "ours"), ("ours", "floor"))
+            ),
+            *(show(peaks.get(n, {}), name) for name in ("ours", "pml", "floor")),
+        ]
         print("| " + " | ".join(cells) + " |")
 
 

@@ -41,22 +41,35 @@ from lclkit import data, losses, models, paper, training
 CUDA = torch.cuda.is_available()
 DEVICE = torch.device("cuda" if CUDA else "cpu")
 NAME = torch.cuda.get_device_name() if CUDA else ""
-CLASSES, TOKENS, MEAN, SD = 27, 16_590, 19.0, 8.6   # of GoEmotions; TOKENS: different ones, views included
-TEXTS, ROUNDS = (2_560, 3) if CUDA else (400, 4)    # order="length" sorts 20 batches at a time
-EVALUATED, CHUNK = 1_024, 64                        # texts; those between two turns of the reference
-PEAK = 989e12                                       # bf16 operations a second of an H100 SXM, without sparsity
+CLASSES, TOKENS, MEAN, SD = (
+    27,
+    16_590,
+    19.0,
+    8.6,
+)  # of GoEmotions; TOKENS: different ones, views included
+TEXTS, ROUNDS = (2_560, 3) if CUDA else (400, 4)  # order="length" sorts 20 batches at a time
+EVALUATED, CHUNK = 1_024, 64  # texts; those between two turns of the reference
+PEAK = 989e12  # bf16 operations a second of an H100 SXM, without sparsity
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 EXTRAS = {"output_hidden_states": True, "output_attentions": True}
 CLOCK = time.perf_counter if CUDA or torch.get_num_threads() > 1 else time.process_time
 LOOPLESS = "reference, no double loop"
 REFERENCES = ("reference", LOOPLESS)
-DATASET = SimpleNamespace(classes=range(CLASSES))   # all that a run asks of it
+DATASET = SimpleNamespace(classes=range(CLASSES))  # all that a run asks of it
 
 
 def made_encoder(folder: str) -> str:
     """Of ELECTRA-base's published shape."""
-    ElectraModel(ElectraConfig(vocab_size=30522, embedding_size=768, hidden_size=768, num_hidden_layers=12,
-                               num_attention_heads=12, intermediate_size=3072)).save_pretrained(folder)
+    ElectraModel(
+        ElectraConfig(
+            vocab_size=30522,
+            embedding_size=768,
+            hidden_size=768,
+            num_hidden_layers=12,
+            num_attention_heads=12,
+            intermediate_size=3072,
+        )
+    ).save_pretrained(folder)
     return folder
 
 
@@ -64,21 +77,26 @@ def texts(encoder: str):
     """Token ids by split, as `training` prepares them; the tokens they stand for; labels; where they are from."""
     try:
         if CUDA:
-            models.load_tokenizer("minilm").save_pretrained(encoder)        # both have BERT's vocabulary
+            models.load_tokenizer("minilm").save_pretrained(encoder)  # both have BERT's vocabulary
         dataset = data.load("goemotions")
         items, used = training._prepare(dataset, training.Config(encoder=encoder), DEVICE)
         return items, used, torch.tensor(dataset.train.label), "GoEmotions"
     except (data.DataError, models.EncoderError):
-        lengths = torch.distributions.Gamma((MEAN / SD)**2, MEAN / SD**2).sample([2 * TEXTS + EVALUATED])
+        lengths = torch.distributions.Gamma((MEAN / SD) ** 2, MEAN / SD**2).sample(
+            [2 * TEXTS + EVALUATED]
+        )
         made = [torch.randint(1, TOKENS, (int(length),)) for length in lengths.round().clamp(3)]
-        items = {"train": made[:TEXTS], "views": made[TEXTS:2 * TEXTS], "test": made[2 * TEXTS:]}
+        items = {"train": made[:TEXTS], "views": made[TEXTS : 2 * TEXTS], "test": made[2 * TEXTS :]}
         return items, torch.arange(TOKENS), torch.randint(CLASSES, (TEXTS,)), "random token ids"
 
 
 def reference_loss(h, y, w, temperature, loop):
     """The released loss; with `loop` its matrix of weights is filled one by one."""
     n = len(h)
-    weights, others = torch.ones(n, n, device=DEVICE) if loop else w[:, y], 1 - torch.eye(n, device=DEVICE)
+    weights, others = (
+        torch.ones(n, n, device=DEVICE) if loop else w[:, y],
+        1 - torch.eye(n, device=DEVICE),
+    )
     for i, k in product(range(n), range(n)) if loop else ():
         weights[i, k] = w[i, y[k]]
     positives, similarity = (y[:, None] == y) * others, h @ h.T / temperature
@@ -90,8 +108,13 @@ def reference_run(config):
     run = training._Run(DATASET, replace(config, checkpointing=True), None, 10**6)
     for network in run.networks.values():
         network.backbone.set_attn_implementation("eager")
-    groups = [{key: group[key] for key in ("params", "weight_decay")} for group in run.optimiser.param_groups]
-    run.optimiser = torch.optim.AdamW(groups, config.lr, **paper.ADAM | {"foreach": False, "fused": False})
+    groups = [
+        {key: group[key] for key in ("params", "weight_decay")}
+        for group in run.optimiser.param_groups
+    ]
+    run.optimiser = torch.optim.AdamW(
+        groups, config.lr, **paper.ADAM | {"foreach": False, "fused": False}
+    )
     return run
 
 
@@ -99,8 +122,12 @@ def reference_step(run, config, loop, rows, y):
     batch = training._batch(rows, DEVICE) | EXTRAS
     features, logits = run.networks["phi"](batch)
     psi_logits = run.networks["psi"](batch)
-    loss = losses.joint_loss(cross_entropy(logits, y), cross_entropy(psi_logits, y),
-                             reference_loss(features, y, psi_logits.softmax(1), config.temperature, loop), config.alpha)
+    loss = losses.joint_loss(
+        cross_entropy(logits, y),
+        cross_entropy(psi_logits, y),
+        reference_loss(features, y, psi_logits.softmax(1), config.temperature, loop),
+        config.alpha,
+    )
     loss.backward()
     for network in run.networks.values():
         nn.utils.clip_grad_norm_(network.parameters(), paper.CLIP_NORM, foreach=False)
@@ -110,7 +137,9 @@ def reference_step(run, config, loop, rows, y):
 
 def our_step(run, forward, scaler, config, rows, y):
     """The inner loop of `training._fit`."""
-    loss = training._step(forward, training._batch(rows, DEVICE, 16 if config.compile else 1), y, config, False)["loss"]
+    loss = training._step(
+        forward, training._batch(rows, DEVICE, 16 if config.compile else 1), y, config, False
+    )["loss"]
     scaler.scale(loss).backward()
     scaler.unscale_(run.optimiser)
     for network in run.networks.values():
@@ -159,8 +188,11 @@ def by_turns(calls: dict[str, list], title: str) -> tuple[dict[str, float], dict
     """
     times, peaks = {name: [] for name in calls}, dict.fromkeys(calls, 0)
     for number in tqdm(range(-1, ROUNDS), desc=title):
-        turns = [(name, call) for name, some in calls.items()
-                 for call in (some if number >= 0 or "compiled" in name else some[:2])]
+        turns = [
+            (name, call)
+            for name, some in calls.items()
+            for call in (some if number >= 0 or "compiled" in name else some[:2])
+        ]
         random.shuffle(turns)
         took = dict.fromkeys(calls, 0.0)
         for name, call in turns:
@@ -184,17 +216,26 @@ def in_layers(networks) -> int:
 
 
 def cells(took, reference, number, operations, rate):
-    return {"texts/s": f"{number / took:,.0f}", "against reference": f"{reference / took:.1f}",
-            "floor / time": f"{operations / rate / took:.0%}",
-            **({"of the H100's bf16 peak": f"{operations / took / PEAK:.1%}"} if "H100" in NAME else {})}
+    return {
+        "texts/s": f"{number / took:,.0f}",
+        "against reference": f"{reference / took:.1f}",
+        "floor / time": f"{operations / rate / took:.0%}",
+        **(
+            {"of the H100's bf16 peak": f"{operations / took / PEAK:.1%}"} if "H100" in NAME else {}
+        ),
+    }
 
 
 def evaluation_rows(theirs, run, items, used, rates):
     items = items["test"][:EVALUATED]
     whole, phi, psi = [used[ids] for ids in items], *run.networks.values()
     pair = [theirs.networks["psi"], theirs.networks["phi"]]
-    calls = {"reference": [partial(reference_evaluation, pair, whole[i:i + CHUNK])
-                           for i in range(0, len(whole), CHUNK)]}
+    calls = {
+        "reference": [
+            partial(reference_evaluation, pair, whole[i : i + CHUNK])
+            for i in range(0, len(whole), CHUNK)
+        ]
+    }
     variants = {"reference": ("fp32", pair)}
     for precision in rates:
         for title, networks in {"Φ alone": [phi], "both networks": [psi, phi]}.items():
@@ -205,9 +246,13 @@ def evaluation_rows(theirs, run, items, used, rates):
     for name, (precision, networks) in variants.items():
         found = expected if name == "reference" else our_evaluation(networks, precision, items)
         operations = 2 * sum(map(len, items)) * in_layers(networks)
-        rows.append({"evaluation": name,
-                     **cells(took[name], took["reference"], len(items), operations, rates[precision]),
-                     "largest difference of p": f"{np.abs(np.subtract(found, expected)).max():.0e}"})
+        rows.append(
+            {
+                "evaluation": name,
+                **cells(took[name], took["reference"], len(items), operations, rates[precision]),
+                "largest difference of p": f"{np.abs(np.subtract(found, expected)).max():.0e}",
+            }
+        )
         if CUDA:
             rows[-1]["GiB"] = f"{(peaks[name] + 4 * sum(map(parameters, networks))) / 2**30:.1f}"
     return rows
@@ -221,10 +266,15 @@ def training_rows(theirs, run, configs, items, labels, used, rates):
     for name, config in configs.items():
         forward = {key: training._wrapped(network, config) for key, network in run.networks.items()}
         scaler = torch.amp.GradScaler(DEVICE.type, enabled=config.precision == "fp16")
-        step = (partial(reference_step, theirs, config, name != LOOPLESS) if name in REFERENCES else
-                partial(our_step, run, forward, scaler, config))
+        step = (
+            partial(reference_step, theirs, config, name != LOOPLESS)
+            if name in REFERENCES
+            else partial(our_step, run, forward, scaler, config)
+        )
         for rows in training._batches(lengths, config, torch.Generator().manual_seed(0)):
-            batch = [used[side[i]] if name in REFERENCES else side[i] for side in sides for i in rows]
+            batch = [
+                used[side[i]] if name in REFERENCES else side[i] for side in sides for i in rows
+            ]
             calls[name].append(partial(step, batch, labels[rows].repeat(2).to(DEVICE)))
             longest = max(map(len, batch))
             slots[name] += len(batch) * (longest + (-longest % 16 if config.compile else 0))
@@ -235,11 +285,16 @@ def training_rows(theirs, run, configs, items, labels, used, rates):
     operations = 2 * 3 * tokens * in_layers(run.networks.values())
     for name, config in configs.items():
         steps, rate = len(calls[name]), rates[config.precision]
-        rows.append({"training": name, "ms a step": f"{1000 * took[name] / steps:,.1f}",
-                     "floor": f"{1000 * operations / rate / steps:,.1f}",
-                     **cells(took[name], took["reference"], TEXTS, operations, rate),
-                     "padding": f"{1 - tokens / slots[name]:.0%}"})
-        if CUDA:        # at rest: weights and AdamW's two moments; CUDA graphs keep theirs between calls
+        rows.append(
+            {
+                "training": name,
+                "ms a step": f"{1000 * took[name] / steps:,.1f}",
+                "floor": f"{1000 * operations / rate / steps:,.1f}",
+                **cells(took[name], took["reference"], TEXTS, operations, rate),
+                "padding": f"{1 - tokens / slots[name]:.0%}",
+            }
+        )
+        if CUDA:  # at rest: weights and AdamW's two moments; CUDA graphs keep theirs between calls
             rest = 12 * parameters((theirs if name in REFERENCES else run).networks)
             rows[-1]["GiB"] = "" if config.compile else f"{(peaks[name] + rest) / 2**30:.1f}"
     return rows
@@ -248,27 +303,45 @@ def training_rows(theirs, run, configs, items, labels, used, rates):
 def main():
     random.seed(0)
     torch.manual_seed(0)
-    base = training.Config(precision="fp32", encoder=made_encoder(tempfile.mkdtemp()) if CUDA else "minilm")
+    base = training.Config(
+        precision="fp32", encoder=made_encoder(tempfile.mkdtemp()) if CUDA else "minilm"
+    )
     auto = training.choose_precision(DEVICE)
     rates = {precision: matmul_rate(precision) for precision in dict.fromkeys(("fp32", auto))}
     configs = dict.fromkeys(REFERENCES, base)
-    configs |= {f"{precision}, {order}": replace(base, precision=precision, order=order)
-                for precision in rates for order in ("random", "length")}
+    configs |= {
+        f"{precision}, {order}": replace(base, precision=precision, order=order)
+        for precision in rates
+        for order in ("random", "length")
+    }
     if CUDA:
-        configs |= {f"{auto}, {order}, {k} texts{', compiled' * compiled}":
-                    replace(base, precision=auto, order=order, batch_size=k, compile=compiled)
-                    for k, order, compiled in ((10, "random", True), (10, "length", True), (128, "random", False),
-                                               (128, "length", False), (128, "length", True))}
+        configs |= {
+            f"{auto}, {order}, {k} texts{', compiled' * compiled}": replace(
+                base, precision=auto, order=order, batch_size=k, compile=compiled
+            )
+            for k, order, compiled in (
+                (10, "random", True),
+                (10, "length", True),
+                (128, "random", False),
+                (128, "length", False),
+                (128, "length", True),
+            )
+        }
     items, used, labels, source = texts(base.encoder)
     theirs, run = reference_run(base), training._Run(DATASET, base, used, 10**6)
-    tables = [evaluation_rows(theirs, run, items, used, rates),         # first, while the weights are the same
-              training_rows(theirs, run, configs, items, labels, used, rates)]
+    tables = [
+        evaluation_rows(theirs, run, items, used, rates),  # first, while the weights are the same
+        training_rows(theirs, run, configs, items, labels, used, rates),
+    ]
     (loopless,) = [row["against reference"] for row in tables[1] if row["training"] == LOOPLESS]
-    print(f"Two networks, {'of the shape of ELECTRA-base' if CUDA else 'MiniLM'}; steps of {base.batch_size} texts and "
-          f"their views, from {TEXTS:,}, and evaluation of {EVALUATED:,}; {source}; {ROUNDS} rounds; "
-          f"{NAME}{', ' * CUDA}{machine()}, {torch.get_num_threads()} threads. TFLOP/s of a large matrix product: "
-          + ", ".join(f"{precision} {rate / 1e12:.3g}" for precision, rate in rates.items()) + ". Ratios are "
-          f"against the reference with its double loop; without it the reference has {loopless}.")
+    print(
+        f"Two networks, {'of the shape of ELECTRA-base' if CUDA else 'MiniLM'}; steps of {base.batch_size} texts and "
+        f"their views, from {TEXTS:,}, and evaluation of {EVALUATED:,}; {source}; {ROUNDS} rounds; "
+        f"{NAME}{', ' * CUDA}{machine()}, {torch.get_num_threads()} threads. TFLOP/s of a large matrix product: "
+        + ", ".join(f"{precision} {rate / 1e12:.3g}" for precision, rate in rates.items())
+        + ". Ratios are "
+        f"against the reference with its double loop; without it the reference has {loopless}."
+    )
     for rows in reversed(tables):
         print("\n| " + " | ".join(rows[0]) + " |\n|---" + "|---:" * (len(rows[0]) - 1) + "|")
         for row in rows:

@@ -14,7 +14,7 @@ from statsmodels.stats.weightstats import CompareMeans
 
 from lclkit import paper
 
-FLOOR = 1e-8        # what a probability of 0 counts as in a logarithm; packed runs keep 16 bits, at least 6e-8
+FLOOR = 1e-8  # what a probability of 0 counts as in a logarithm; packed runs keep 16 bits, at least 6e-8
 
 
 def scores(labels: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
@@ -24,22 +24,32 @@ def scores(labels: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
     predicted, or only predicted, has F1 = 0. Raises ValueError where there are no texts or the lengths differ.
     """
     if not 0 < len(labels) == len(predicted):
-        raise ValueError(f"labels, predicted: expected one of each per text, found {len(labels)} and {len(predicted)}")
+        raise ValueError(
+            f"labels, predicted: expected one of each per text, found {len(labels)} and {len(predicted)}"
+        )
     found = {"accuracy": metrics.accuracy_score(labels, predicted)}
     for name, average in (("f1", "weighted"), ("macro_f1", "macro")):
         found[name] = metrics.f1_score(labels, predicted, average=average, zero_division=0)
     return {name: round(100 * float(value), 4) for name, value in found.items()}
 
 
-def _checked(probabilities: np.ndarray, labels: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+def _checked(
+    probabilities: np.ndarray, labels: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Both as arrays, the rows made to sum to 1 beyond what 16 bits hold. Raises ValueError for bad ones."""
     p, y = np.asarray(probabilities, dtype=float), np.asarray(labels)
     if p.ndim != 2 or (p < 0).any() or not np.allclose(p.sum(1), 1, atol=1e-3):
         raise ValueError("probabilities: expected (N, C) rows of numbers from 0 that sum to 1")
-    if labels is not None and not (len(p) and y.shape == p.shape[:1] and y.dtype.kind in "iu"
-                                   and 0 <= y.min() <= y.max() < p.shape[1]):
-        raise ValueError(f"labels: expected a class number from 0 to {p.shape[1] - 1} for each text of 1 or more, here "
-                         f"{len(p)}; found {y.dtype} {y.shape}")
+    if labels is not None and not (
+        len(p)
+        and y.shape == p.shape[:1]
+        and y.dtype.kind in "iu"
+        and 0 <= y.min() <= y.max() < p.shape[1]
+    ):
+        raise ValueError(
+            f"labels: expected a class number from 0 to {p.shape[1] - 1} for each text of 1 or more, here "
+            f"{len(p)}; found {y.dtype} {y.shape}"
+        )
     return p / p.sum(1, keepdims=True), y
 
 
@@ -53,10 +63,12 @@ def topk_entropy(probabilities: np.ndarray, k: int) -> np.ndarray:
     if not 1 <= k <= p.shape[1]:
         raise ValueError(f"k: expected 1 to {p.shape[1]}, the number of classes; found {k}")
     top = np.sort(p, axis=1)[:, -k:]
-    return stats.entropy(top, base=2, axis=1)       # renormalises
+    return stats.entropy(top, base=2, axis=1)  # renormalises
 
 
-def entropy_curve(probabilities: np.ndarray, ks: Iterable[int], labels: np.ndarray | None = None) -> pd.DataFrame:
+def entropy_curve(
+    probabilities: np.ndarray, ks: Iterable[int], labels: np.ndarray | None = None
+) -> pd.DataFrame:
     """Mean top-k entropy (bits) for each k, of all predictions and, given labels, of the right and the wrong ones.
 
     probabilities: ``(N, C)``, and the interval is that of the mean over texts; or ``(seeds, N, C)``, and it is that of
@@ -67,15 +79,25 @@ def entropy_curve(probabilities: np.ndarray, ks: Iterable[int], labels: np.ndarr
     seeds = p if p.ndim == 3 else p[None]
     groups = {"all": np.ones(seeds.shape[:2], dtype=bool)}
     if labels is not None:
-        groups["right"] = np.stack([p.argmax(1) == y for p, y in (_checked(some, labels) for some in seeds)])
+        groups["right"] = np.stack(
+            [p.argmax(1) == y for p, y in (_checked(some, labels) for some in seeds)]
+        )
         groups["wrong"] = ~groups["right"]
     rows = []
     for k in ks:
         entropy = np.stack([topk_entropy(some, k) for some in seeds])
         for name, chosen in groups.items():
-            means = [some[here].mean() for some, here in zip(entropy, chosen, strict=True) if here.any()]
+            means = [
+                some[here].mean() for some, here in zip(entropy, chosen, strict=True) if here.any()
+            ]
             if means:
-                rows.append({"k": k, "predictions": name, **summarise(means if p.ndim == 3 else entropy[chosen])})
+                rows.append(
+                    {
+                        "k": k,
+                        "predictions": name,
+                        **summarise(means if p.ndim == 3 else entropy[chosen]),
+                    }
+                )
     return pd.DataFrame(rows)
 
 
@@ -90,16 +112,29 @@ def reliability(probabilities: np.ndarray, labels: np.ndarray, bins: int = 15) -
         raise ValueError(f"bins: expected at least 1, found {bins}")
     edges = np.linspace(0, 1, bins + 1)
     place = np.digitize(p.max(1), edges[1:-1], right=True)
-    texts, confidence, right = (np.bincount(place, some, bins) for some in (None, p.max(1), p.argmax(1) == y))
+    texts, confidence, right = (
+        np.bincount(place, some, bins) for some in (None, p.max(1), p.argmax(1) == y)
+    )
     with np.errstate(invalid="ignore"):
-        return pd.DataFrame({"low": edges[:-1], "high": edges[1:], "texts": texts, "confidence": confidence / texts,
-                             "accuracy": right / texts})
+        return pd.DataFrame(
+            {
+                "low": edges[:-1],
+                "high": edges[1:],
+                "texts": texts,
+                "confidence": confidence / texts,
+                "accuracy": right / texts,
+            }
+        )
 
 
-def expected_calibration_error(probabilities: np.ndarray, labels: np.ndarray, bins: int = 15) -> float:
+def expected_calibration_error(
+    probabilities: np.ndarray, labels: np.ndarray, bins: int = 15
+) -> float:
     """Distance of confidence from accuracy in the bins of `reliability`, mean over texts: 0 to 1 (Guo et al. 2017)."""
     table = reliability(probabilities, labels, bins)
-    return float((table.texts * (table.accuracy - table.confidence).abs()).sum() / table.texts.sum())
+    return float(
+        (table.texts * (table.accuracy - table.confidence).abs()).sum() / table.texts.sum()
+    )
 
 
 def brier_score(probabilities: np.ndarray, labels: np.ndarray) -> float:
@@ -145,8 +180,12 @@ def fit_temperature(probabilities: np.ndarray, labels: np.ndarray) -> float:
     """
     p, y = _checked(probabilities, labels)
     logs = np.log(np.maximum(p, FLOOR))
-    inverse = optimize.minimize_scalar(lambda x: -special.log_softmax(logs * x, axis=1)[np.arange(len(y)), y].mean(),
-                                       bounds=(1 / 20, 20), method="bounded", options={"xatol": 1e-6}).x    # convex
+    inverse = optimize.minimize_scalar(
+        lambda x: -special.log_softmax(logs * x, axis=1)[np.arange(len(y)), y].mean(),
+        bounds=(1 / 20, 20),
+        method="bounded",
+        options={"xatol": 1e-6},
+    ).x  # convex
     return float(1 / inverse)
 
 
@@ -167,12 +206,17 @@ def confusable_pairs(counts: np.ndarray) -> list[tuple[int, int, float]]:
     counts: confusion matrix ``(C, C)``, rows true and columns predicted classes.
     """
     totals = counts.sum(1)
-    pairs = [(i, j, (counts[i, j] + counts[j, i]) / max(1, totals[i] + totals[j]))
-             for i in range(len(counts)) for j in range(i + 1, len(counts))]
+    pairs = [
+        (i, j, (counts[i, j] + counts[j, i]) / max(1, totals[i] + totals[j]))
+        for i in range(len(counts))
+        for j in range(i + 1, len(counts))
+    ]
     return sorted(pairs, key=lambda pair: -pair[2])
 
 
-def subset_scores(confusion: np.ndarray, size: int = 4, score: str = "off_diagonal") -> tuple[np.ndarray, np.ndarray]:
+def subset_scores(
+    confusion: np.ndarray, size: int = 4, score: str = "off_diagonal"
+) -> tuple[np.ndarray, np.ndarray]:
     """All subsets of `size` classes and how confusable each is (section 5.3).
 
     confusion: counts ``(C, C)``, on *validation*; an edge is what they hold of two classes, both ways together.
@@ -193,8 +237,13 @@ def subset_scores(confusion: np.ndarray, size: int = 4, score: str = "off_diagon
     return subsets, how[score]((counts + counts.T)[subsets[:, i], subsets[:, j]], axis=1)
 
 
-def hardest_subsets(confusion: np.ndarray, size: int = 4, n: int = 4, score: str = "off_diagonal",
-                    exclusive: bool = True) -> list[tuple[tuple[int, ...], float]]:
+def hardest_subsets(
+    confusion: np.ndarray,
+    size: int = 4,
+    n: int = 4,
+    score: str = "off_diagonal",
+    exclusive: bool = True,
+) -> list[tuple[tuple[int, ...], float]]:
     """The n most confusable subsets and their scores (`subset_scores`), highest first; of equal ones the first.
 
     exclusive: classes of a chosen subset are out for those after it, the strict reading of section 5.3 ("after
@@ -209,7 +258,9 @@ def hardest_subsets(confusion: np.ndarray, size: int = 4, n: int = 4, score: str
     return hardest
 
 
-def compare(runs_a: np.ndarray, runs_b: np.ndarray, level: float = 0.95, seed: int = 0) -> dict[str, float]:
+def compare(
+    runs_a: np.ndarray, runs_b: np.ndarray, level: float = 0.95, seed: int = 0
+) -> dict[str, float]:
     """How far accuracy a is above b, in points, and how sure that is: over seeds, and over test texts.
 
     runs_a, runs_b: right (1) or wrong (0), ``(seeds, texts)``, the same seeds and texts in the same order. level: of
@@ -221,9 +272,17 @@ def compare(runs_a: np.ndarray, runs_b: np.ndarray, level: float = 0.95, seed: i
     NaN for what needs spread over seeds where there is none. Raises ValueError for other shapes or values.
     """
     a, b = np.asarray(runs_a), np.asarray(runs_b)
-    if a.ndim != 2 or a.shape != b.shape or not len(a) or a.shape[1] < 2 or not np.isin([a, b], (0, 1)).all():
-        raise ValueError("runs_a, runs_b: expected right (1) or wrong (0) as (seeds, texts), the same in both, 2 texts "
-                         f"or more; found {a.dtype} {a.shape} and {b.dtype} {b.shape}")
+    if (
+        a.ndim != 2
+        or a.shape != b.shape
+        or not len(a)
+        or a.shape[1] < 2
+        or not np.isin([a, b], (0, 1)).all()
+    ):
+        raise ValueError(
+            "runs_a, runs_b: expected right (1) or wrong (0) as (seeds, texts), the same in both, 2 texts "
+            f"or more; found {a.dtype} {a.shape} and {b.dtype} {b.shape}"
+        )
     a, b = a.astype(int), b.astype(int)
     x, y, n = 100 * a.mean(1), 100 * b.mean(1), len(a)
     found = dict.fromkeys(("t", "df", "p", "low", "high", "g", "permutation_p"), np.nan)
@@ -232,18 +291,38 @@ def compare(runs_a: np.ndarray, runs_b: np.ndarray, level: float = 0.95, seed: i
         found["t"], found["p"], found["df"] = both.ttest_ind(usevar="unequal")
         found["low"], found["high"] = both.tconfint_diff(1 - level, usevar="unequal")
         found["g"] = effectsize_smd(x.mean(), x.std(ddof=1), n, y.mean(), y.std(ddof=1), n)[0]
-    if n > 1:           # of counts: no rounding between equal sums
+    if n > 1:  # of counts: no rounding between equal sums
         found["permutation_p"] = stats.permutation_test(
-            (a.sum(1), b.sum(1)), lambda x, y, axis: (x - y).sum(axis), permutation_type="samples", vectorized=True,
-            n_resamples=9999, random_state=seed).pvalue
+            (a.sum(1), b.sum(1)),
+            lambda x, y, axis: (x - y).sum(axis),
+            permutation_type="samples",
+            vectorized=True,
+            n_resamples=9999,
+            random_state=seed,
+        ).pvalue
     gains = 100 * (a - b).mean(0)
     found["texts_low"], found["texts_high"] = stats.bootstrap(
-        (gains,), np.mean, confidence_level=level, method="percentile", batch=1000,
-        random_state=seed).confidence_interval
-    found["mcnemar_p"] = np.median([mcnemar(metrics.confusion_matrix(*pair, labels=(0, 1)), exact=True).pvalue
-                                    for pair in zip(a, b, strict=True)])
-    return {"accuracy_a": float(x.mean()), "accuracy_b": float(y.mean()), "difference": float(gains.mean()), "seeds": n,
-            "texts": a.shape[1], **{name: float(value) for name, value in found.items()}}
+        (gains,),
+        np.mean,
+        confidence_level=level,
+        method="percentile",
+        batch=1000,
+        random_state=seed,
+    ).confidence_interval
+    found["mcnemar_p"] = np.median(
+        [
+            mcnemar(metrics.confusion_matrix(*pair, labels=(0, 1)), exact=True).pvalue
+            for pair in zip(a, b, strict=True)
+        ]
+    )
+    return {
+        "accuracy_a": float(x.mean()),
+        "accuracy_b": float(y.mean()),
+        "difference": float(gains.mean()),
+        "seeds": n,
+        "texts": a.shape[1],
+        **{name: float(value) for name, value in found.items()},
+    }
 
 
 def holm(p_values: Iterable[float]) -> np.ndarray:
@@ -256,8 +335,16 @@ def holm(p_values: Iterable[float]) -> np.ndarray:
     return p
 
 
-def from_summary(mean_a: float, sd_a: float, n_a: int, mean_b: float, sd_b: float | None = None,
-                 n_b: int | None = None, decimals: int = 1, t: float | None = None) -> dict[str, float]:
+def from_summary(
+    mean_a: float,
+    sd_a: float,
+    n_a: int,
+    mean_b: float,
+    sd_b: float | None = None,
+    n_b: int | None = None,
+    decimals: int = 1,
+    t: float | None = None,
+) -> dict[str, float]:
     """Welch's and Student's t test (two-sided) of one printed mean (SD) against another, and what rounding leaves open.
 
     decimals: of the printed numbers; each stands for all that round to it. Without sd_b and n_b, mean_b is a value
@@ -269,27 +356,44 @@ def from_summary(mean_a: float, sd_a: float, n_a: int, mean_b: float, sd_b: floa
     so on; one sample has no second test. Raises ValueError for an SD below 0 or n below 2.
     """
     if one_sample := sd_b is None and n_b is None:
-        sd_b, n_b = 0, 2                    # without spread in b, Welch's test is that of one sample
+        sd_b, n_b = 0, 2  # without spread in b, Welch's test is that of one sample
     for name, sd, n in (("a", sd_a, n_a), ("b", sd_b, n_b)):
         if sd is None or n is None or not (sd >= 0 and n >= 2):
-            raise ValueError(f"sd_{name}, n_{name}: expected an SD from 0 and n from 2, found {sd} and {n}")
-    half = .5 / 10 ** decimals
+            raise ValueError(
+                f"sd_{name}, n_{name}: expected an SD from 0 and n from 2, found {sd} and {n}"
+            )
+    half = 0.5 / 10**decimals
     ends = mean_a - mean_b + np.array([-2 * half, 2 * half])
-    gaps = np.array([mean_a - mean_b, *ends, np.clip(0, *ends)])[:, None, None]         # the last has the largest p
-    spread = np.linspace(-half, half, 101)                                              # 0 stands in the middle
+    gaps = np.array([mean_a - mean_b, *ends, np.clip(0, *ends)])[
+        :, None, None
+    ]  # the last has the largest p
+    spread = np.linspace(-half, half, 101)  # 0 stands in the middle
     a = np.maximum(0, sd_a + spread)[:, None]
     b = np.maximum(0, sd_b + spread * (not one_sample))
-    v, w = a ** 2 / n_a, b ** 2 / n_b
-    with np.errstate(invalid="ignore"):     # no spread at all: 0 / 0
-        welch = (v + w) ** 2 / (v ** 2 / (n_a - 1) + w ** 2 / (n_b - 1))
+    v, w = a**2 / n_a, b**2 / n_b
+    with np.errstate(invalid="ignore"):  # no spread at all: 0 / 0
+        welch = (v + w) ** 2 / (v**2 / (n_a - 1) + w**2 / (n_b - 1))
     found = {}
-    for prefix, df in [("", welch), ("student_", np.full_like(welch, n_a + n_b - 2))][:1 if one_sample else 2]:
+    for prefix, df in [("", welch), ("student_", np.full_like(welch, n_a + n_b - 2))][
+        : 1 if one_sample else 2
+    ]:
         ts, ps = stats.ttest_ind_from_stats(gaps, a, n_a, 0, b, n_b, equal_var=prefix != "")
-        some = {"t": ts[0, 50, 50], "df": df[50, 50], "p": ps[0, 50, 50], "t_low": np.nanmin(ts),
-                "t_high": np.nanmax(ts), "p_low": np.nanmin(ps), "p_high": np.nanmax(ps)}
+        some = {
+            "t": ts[0, 50, 50],
+            "df": df[50, 50],
+            "p": ps[0, 50, 50],
+            "t_low": np.nanmin(ts),
+            "t_high": np.nanmax(ts),
+            "p_low": np.nanmin(ps),
+            "p_high": np.nanmax(ps),
+        }
         if t is not None:
-            p = 2 * stats.t.sf(abs(t) + np.array([0, -.005, .005])[:, None, None], df)
-            some |= {"p_at_t": p[0, 50, 50], "p_at_t_low": np.nanmin(p), "p_at_t_high": np.nanmax(p)}
+            p = 2 * stats.t.sf(abs(t) + np.array([0, -0.005, 0.005])[:, None, None], df)
+            some |= {
+                "p_at_t": p[0, 50, 50],
+                "p_at_t_low": np.nanmin(p),
+                "p_at_t_high": np.nanmax(p),
+            }
         found |= {prefix + name: float(value) for name, value in some.items()}
     return found
 
@@ -302,19 +406,35 @@ def printed_test(test: paper.PrintedTest) -> dict:
     is the p of Welch's test, at the reported t if there is one. A quoted accuracy has no SD: the other is tested
     against it, so that t < 0 where the quoted one is better.
     """
-    a, b = (next(r for r in paper.RESULTS if (r.table, r.dataset, r.classes, r.model, r.metric) ==
-                 (test.section[-1], test.dataset, test.classes, model, "accuracy"))
-            for model in (test.better, test.worse))
+    a, b = (
+        next(
+            r
+            for r in paper.RESULTS
+            if (r.table, r.dataset, r.classes, r.model, r.metric)
+            == (test.section[-1], test.dataset, test.classes, model, "accuracy")
+        )
+        for model in (test.better, test.worse)
+    )
     if a.sd is None:
         a, b = b, a
     found = from_summary(a.mean, a.sd, a.n, b.mean, b.sd, b.n, t=test.t)
-    p, low, high = (found[f"p{'' if test.t is None else '_at_t'}{end}"] for end in ("", "_low", "_high"))
-    half = .5 / 10 ** len(str(test.p).split(".")[1])
+    p, low, high = (
+        found[f"p{'' if test.t is None else '_at_t'}{end}"] for end in ("", "_low", "_high")
+    )
+    half = 0.5 / 10 ** len(str(test.p).split(".")[1])
     rounds = low < test.p + half and high >= test.p - half
-    holds, possible = {"<": (p < test.p, low < test.p), ">": (p > test.p, high > test.p), "=": (rounds, rounds)}[
-        test.relation]
+    holds, possible = {
+        "<": (p < test.p, low < test.p),
+        ">": (p > test.p, high > test.p),
+        "=": (rounds, rounds),
+    }[test.relation]
     if test.t is not None:
         possible = possible and found["t_low"] <= test.t <= found["t_high"]
     verdict = "cannot be" if not possible else "consistent" if holds else "only at a corner"
-    return {**test._asdict(), "reported_t": test.t, "reported_p": f"{test.relation} {test.p}", **found,
-            "verdict": verdict}
+    return {
+        **test._asdict(),
+        "reported_t": test.t,
+        "reported_p": f"{test.relation} {test.p}",
+        **found,
+        "verdict": verdict,
+    }

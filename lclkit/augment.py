@@ -13,19 +13,37 @@ from functools import cache, reduce
 from lclkit import data, paper
 
 RECIPES = ("paper", "released", "clean")
-VIEWS_VERSION = 1       # raise it when the same arguments would give other views
-KEPT_FROM = 1000        # texts; the views of fewer are not worth a file
+VIEWS_VERSION = 1  # raise it when the same arguments would give other views
+KEPT_FROM = 1000  # texts; the views of fewer are not worth a file
 WORD = re.compile(r"[A-Za-z]+(?:[-'][A-Za-z]+)*")
-TOKEN = re.compile(r"\w+|[^\w\s]")      # from here to SPACING: of "released"
-DETERMINERS = frozenset("a all an another any both each either every neither no some that the these this those".split())
-PREPOSITIONS = frozenset("about above after around as at before behind by in like near on over through while".split())
+TOKEN = re.compile(r"\w+|[^\w\s]")  # from here to SPACING: of "released"
+DETERMINERS = frozenset(
+    "a all an another any both each either every neither no some that the these this those".split()
+)
+PREPOSITIONS = frozenset(
+    "about above after around as at before behind by in like near on over through while".split()
+)
 CAPITALISED = re.compile("[A-Z]([^A-Z]*[a-z][^A-Z]*)?")
-SPACING = ((r" ([.,:;?!%]+[ '\"`])", r"\1"), (r" ([.,:;?!%]+)$", r"\1"),
-           (r" ([\[({<]) ", r" \1"), (r" ([\])}>]) ", r"\1 "))
-STAY = frozenset("did does doing don getting gets got having just let lets ones somebody u ur yes".split())   # "clean"
-ENDINGS = ((r"(?<=[^aeiou])y\+s", "ies"), (r"(s|x|z|ch|sh|^go|^do)\+s", r"\1es"), (r"(?<=[^aeiou])y\+ed", "ied"),
-           (r"e\+ed", "ed"), (r"(?<=[^eoy])e\+ing", "ing"), (r"\+", ""))
-UNSURE = re.compile(".*(man|sheep|deer|cast|cost|hurt|burst|spread|read|thrust)")   # irregular, though not in WordNet
+SPACING = (
+    (r" ([.,:;?!%]+[ '\"`])", r"\1"),
+    (r" ([.,:;?!%]+)$", r"\1"),
+    (r" ([\[({<]) ", r" \1"),
+    (r" ([\])}>]) ", r"\1 "),
+)
+STAY = frozenset(
+    "did does doing don getting gets got having just let lets ones somebody u ur yes".split()
+)  # "clean"
+ENDINGS = (
+    (r"(?<=[^aeiou])y\+s", "ies"),
+    (r"(s|x|z|ch|sh|^go|^do)\+s", r"\1es"),
+    (r"(?<=[^aeiou])y\+ed", "ied"),
+    (r"e\+ed", "ed"),
+    (r"(?<=[^eoy])e\+ing", "ing"),
+    (r"\+", ""),
+)
+UNSURE = re.compile(
+    ".*(man|sheep|deer|cast|cost|hurt|burst|spread|read|thrust)"
+)  # irregular, though not in WordNet
 
 
 @cache
@@ -35,7 +53,9 @@ def synonyms(word: str) -> tuple[str, ...]:
     return tuple(sorted(lemma for lemma in found if lemma.lower() != word.lower()))
 
 
-def synonym_views(texts: list[str], p: float = paper.REPLACED, seed: int | str = 0, recipe: str = "paper") -> list[str]:
+def synonym_views(
+    texts: list[str], p: float = paper.REPLACED, seed: int | str = 0, recipe: str = "paper"
+) -> list[str]:
     """One view of each text, its synonyms drawn at random from (seed, text) alone, so not from its neighbours.
 
     texts: K texts; returns K views in the same order. The views of a long list are kept in the user's cache.
@@ -54,12 +74,15 @@ def synonym_views(texts: list[str], p: float = paper.REPLACED, seed: int | str =
     texts, view = list(texts), _released_view if recipe == "released" else _view
     key = hashlib.sha256(repr((VIEWS_VERSION, recipe, p, seed, texts)).encode()).hexdigest()
     file = data.cache_folder() / "views" / f"{key}.json.bz2"
-    with contextlib.suppress(OSError, ValueError):      # none yet, or damaged: bz2 has a checksum
+    with contextlib.suppress(OSError, ValueError):  # none yet, or damaged: bz2 has a checksum
         return json.loads(bz2.decompress(file.read_bytes()))
     rngs = (random.Random(f"{seed}\0{text}".encode("utf-8", "surrogatepass")) for text in texts)
     views = [view(text, p, rng, recipe) for text, rng in zip(texts, rngs, strict=True)]
     if len(texts) >= KEPT_FROM:
-        with contextlib.suppress(OSError), data.whole(file) as unfinished:      # no place to write to is no harm
+        with (
+            contextlib.suppress(OSError),
+            data.whole(file) as unfinished,
+        ):  # no place to write to is no harm
             unfinished.write_bytes(bz2.compress(json.dumps(views).encode()))
     return views
 
@@ -81,10 +104,16 @@ def _synsets(word: str, parts: str = "nvar") -> list[tuple[str, list[str]]]:
     for part in parts:
         index, synsets, bases, _ = _database(part)
         rules = data.wordnet().MORPHOLOGICAL_SUBSTITUTIONS[part]
-        forms = bases.get(word) or [word.removesuffix(old) + new for old, new in rules if word.endswith(old)]
-        for columns in (index[form].split() for form in dict.fromkeys([word, *forms]) if form in index):
-            for offset in map(int, columns[-int(columns[2]):]):
-                lemmas = synsets[offset + 17:offset + 2000].split(" ", 2 * int(synsets[offset + 14:offset + 16], 16))
+        forms = bases.get(word) or [
+            word.removesuffix(old) + new for old, new in rules if word.endswith(old)
+        ]
+        for columns in (
+            index[form].split() for form in dict.fromkeys([word, *forms]) if form in index
+        ):
+            for offset in map(int, columns[-int(columns[2]) :]):
+                lemmas = synsets[offset + 17 : offset + 2000].split(
+                    " ", 2 * int(synsets[offset + 14 : offset + 16], 16)
+                )
                 found.append((part, [lemma.partition("(")[0] for lemma in lemmas[:-1:2]]))
     return found
 
@@ -95,13 +124,19 @@ def _database(part: str) -> tuple[dict[str, str], str, dict[str, list[str]], dic
     the reverse (with forms like "stopped"). NLTK's synset objects tell the same, but take far longer to make."""
     name = {"n": "noun", "v": "verb", "a": "adj", "r": "adv"}[part]
     index, synsets, exceptions = (
-        data.wordnet().open(file.format(name)).read() for file in ("index.{}", "data.{}", "{}.exc"))
+        data.wordnet().open(file.format(name)).read() for file in ("index.{}", "data.{}", "{}.exc")
+    )
     bases, forms = {}, defaultdict(list)
     for form, *lemmas in map(str.split, exceptions.splitlines()):
         bases[form] = lemmas
         for lemma in lemmas:
             forms[lemma].append(form)
-    return {line.split(" ", 1)[0]: line for line in index.splitlines() if line[:1] > " "}, synsets, bases, forms
+    return (
+        {line.split(" ", 1)[0]: line for line in index.splitlines() if line[:1] > " "},
+        synsets,
+        bases,
+        forms,
+    )
 
 
 def _view(text: str, p: float, rng: random.Random, recipe: str) -> str:
@@ -112,8 +147,12 @@ def _view(text: str, p: float, rng: random.Random, recipe: str) -> str:
     for match in sorted(rng.sample(candidates, count), key=lambda m: -m.start()):
         synonym, word = rng.choice(choices(match.group().lower())), match.group()
         if word[0].isupper():
-            synonym = synonym.upper() if recipe == "clean" and word.isupper() else synonym[0].upper() + synonym[1:]
-        pieces += text[match.end():end], synonym
+            synonym = (
+                synonym.upper()
+                if recipe == "clean" and word.isupper()
+                else synonym[0].upper() + synonym[1:]
+            )
+        pieces += text[match.end() : end], synonym
         end = match.start()
     return text[:end] + "".join(reversed(pieces))
 
@@ -129,7 +168,9 @@ def _inflected_synonyms(word: str) -> tuple[str, ...]:
     for part, names in _synsets(word):
         lemmas = {lemma for lemma in names if lemma.isalpha() and lemma.islower()}
         if word not in map(str.lower, names):
-            lemmas = {_inflect(lemma, part, _ending(word, part)) for lemma in lemmas if part in "nv"}
+            lemmas = {
+                _inflect(lemma, part, _ending(word, part)) for lemma in lemmas if part in "nv"
+            }
         found |= lemmas
     return tuple(sorted(found - {word, None}))
 
@@ -139,7 +180,9 @@ def _inflect(lemma: str, part: str, ending: str) -> str | None:
     """A noun or verb with an ending; None where the form is unsure (does "went" ask for "took" or for "taken"?)."""
     irregular = _database(part)[3].get(lemma, ())
     forms = [form for form in irregular if _ending(form, part) == ending]
-    if forms or UNSURE.fullmatch(lemma) or (irregular and ending == "ed"):      # put: has "putting", lacks its past
+    if (
+        forms or UNSURE.fullmatch(lemma) or (irregular and ending == "ed")
+    ):  # put: has "putting", lacks its past
         return forms[0] if len(forms) == 1 else None
     return reduce(lambda form, rule: re.sub(*rule, form), ENDINGS, f"{lemma}+{ending}")
 
@@ -150,10 +193,16 @@ def _ending(form: str, part: str) -> str:
 
 def _released_view(text: str, p: float, rng: random.Random, _) -> str:
     tokens = TOKEN.findall(text)
-    drawable = [i for i, t in enumerate(tokens) if t not in string.punctuation and t.lower() not in DETERMINERS]
+    drawable = [
+        i
+        for i, t in enumerate(tokens)
+        if t not in string.punctuation and t.lower() not in DETERMINERS
+    ]
     if not drawable:
         return text.strip()
-    for i in sorted(rng.sample(drawable, min(len(drawable), 10, max(1, int(p * len(tokens)))) if p else 0)):
+    for i in sorted(
+        rng.sample(drawable, min(len(drawable), 10, max(1, int(p * len(tokens)))) if p else 0)
+    ):
         if choices := _released_synonyms(tokens[i].lower()):
             synonym = rng.choice(choices)
             tokens[i] = synonym.capitalize() if CAPITALISED.fullmatch(tokens[i]) else synonym
@@ -164,4 +213,9 @@ def _released_view(text: str, p: float, rng: random.Random, _) -> str:
 def _released_synonyms(token: str) -> list[str]:
     """Each lemma as often as it shares a synset with the token; in small letters, hyphens and underscores opened."""
     synsets = _synsets(token, "a" if token in PREPOSITIONS else "nvar")
-    return [re.sub("[_-]", " ", lemma).lower() for _, lemmas in synsets for lemma in lemmas if lemma.lower() != token]
+    return [
+        re.sub("[_-]", " ", lemma).lower()
+        for _, lemmas in synsets
+        for lemma in lemmas
+        if lemma.lower() != token
+    ]

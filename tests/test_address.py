@@ -8,17 +8,25 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PLACES = sorted([ROOT / "README.md", ROOT / "CITATION.cff", *ROOT.glob("notebooks/*.ipynb")])
 # in a Colab link, an address for pip or git, and the citation file
-OWNED = re.compile(r"(colab\.research\.google\.com/github/|git\+https://github\.com/|git clone https://github\.com/"
-                   r"|repository-code: https://github\.com/)[\w.-]+/[\w-]+")
+OWNED = re.compile(
+    r"(colab\.research\.google\.com/github/|git\+https://github\.com/|git clone https://github\.com/"
+    r"|repository-code: https://github\.com/)[\w.-]+/[\w-]+"
+)
 
 
 def address() -> str:
-    return re.search(r'Repository = "https://github\.com/([\w.-]+/[\w-]+)"', (ROOT / "pyproject.toml").read_text())[1]
+    return re.search(
+        r'Repository = "https://github\.com/([\w.-]+/[\w-]+)"',
+        (ROOT / "pyproject.toml").read_text(),
+    )[1]
 
 
 @pytest.mark.parametrize("place", PLACES, ids=lambda path: path.name)
 def test_names_the_address_of_pyproject(place):
-    found = {match.group().removeprefix(match[1]) for match in OWNED.finditer(place.read_text(encoding="utf-8"))}
+    found = {
+        match.group().removeprefix(match[1])
+        for match in OWNED.finditer(place.read_text(encoding="utf-8"))
+    }
     assert found == {address()}, "run: make address"
 
 

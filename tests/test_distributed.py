@@ -15,9 +15,20 @@ from torch import distributed
 from lclkit import paper, training
 from lclkit.training import Config, train
 
-CASES = {"ce": {"loss": "ce"}, "scl": {"loss": "scl"}, "lcl": {"loss": "lcl"},
-         "lcl, otherwise": {"form": "printed", "reduction": "sum", "order": "length", "batch_size": 6, "accumulate": 2,
-                            "drop_last": False, "trainable_layers": 1}}
+CASES = {
+    "ce": {"loss": "ce"},
+    "scl": {"loss": "scl"},
+    "lcl": {"loss": "lcl"},
+    "lcl, otherwise": {
+        "form": "printed",
+        "reduction": "sum",
+        "order": "length",
+        "batch_size": 6,
+        "accumulate": 2,
+        "drop_last": False,
+        "trainable_layers": 1,
+    },
+}
 
 
 @pytest.fixture(scope="module")
@@ -27,19 +38,32 @@ def config(still_electra):
 
 def one_of_two(rank, meeting, dataset, config, dropout_encoder, out):
     """What a process says to a batch that cannot be shared, its runs, and the seed of its dropout."""
-    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2", MASTER_ADDR="127.0.0.1",
-                      OMP_NUM_THREADS="1", CUDA_VISIBLE_DEVICES="")
+    os.environ.update(
+        RANK=str(rank),
+        LOCAL_RANK=str(rank),
+        WORLD_SIZE="2",
+        MASTER_ADDR="127.0.0.1",
+        OMP_NUM_THREADS="1",
+        CUDA_VISIBLE_DEVICES="",
+    )
     torch.set_num_threads(1)
-    distributed.init_process_group("gloo", meeting, rank=rank, world_size=2, timeout=timedelta(seconds=60))
+    distributed.init_process_group(
+        "gloo", meeting, rank=rank, world_size=2, timeout=timedelta(seconds=60)
+    )
     with pytest.raises(ValueError) as uneven:
         train(dataset, replace(config, batch_size=9), out)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(paper, "DROPOUT", 0.)
-        found = {name: train(dataset, replace(config, **changes), out / name, save=name == "lcl", watch=[2])
-                 for name, changes in CASES.items()}
+        patch.setattr(paper, "DROPOUT", 0.0)
+        found = {
+            name: train(
+                dataset, replace(config, **changes), out / name, save=name == "lcl", watch=[2]
+            )
+            for name, changes in CASES.items()
+        }
     config = replace(config, encoder=dropout_encoder)
     found["unbroken"], seed = train(dataset, config, out / "unbroken"), torch.initial_seed()
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+
         def save(self, file, real=training._Run.save):
             real(self, file)
             distributed.barrier()
@@ -62,16 +86,19 @@ def two_processes(made_dataset, config, tiny_electra, tmp_path_factory):
 
 @pytest.mark.parametrize("name", CASES)
 def test_two_processes_are_one(two_processes, made_dataset, config, tmp_path, monkeypatch, name):
-    monkeypatch.setattr(paper, "DROPOUT", 0.)
+    monkeypatch.setattr(paper, "DROPOUT", 0.0)
     one = train(made_dataset, replace(config, **CASES[name]), tmp_path, watch=[2])
     two = two_processes[0][1][name]
     assert two.summary == two_processes[1][1][name].summary
-    assert (one.summary["processes"], two.summary["processes"]) == (1, 2) and one.folder.name == two.folder.name
+    assert (one.summary["processes"], two.summary["processes"]) == (
+        1,
+        2,
+    ) and one.folder.name == two.folder.name
     assert all(one.summary[key] == two.summary[key] for key in ("steps", "best_epoch", "scores"))
     for file in ("history.csv", "predictions.csv", "watched.csv"):
         expected, found = (pd.read_csv(result.folder / file) for result in (one, two))
         pd.testing.assert_frame_equal(found, expected, rtol=0, atol=1e-5)
-    assert pd.read_csv(one.folder / "history.csv").loss.std() > .01
+    assert pd.read_csv(one.folder / "history.csv").loss.std() > 0.01
 
 
 def test_each_process_has_its_own_dropout_and_a_stopped_run_goes_on(two_processes):

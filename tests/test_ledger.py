@@ -15,14 +15,28 @@ from test_notebooks import ROOT, definitions, read
 from lclkit import __main__ as commands
 from lclkit import ledger, paper, replicate, training
 
-NB = definitions(read(ROOT / "notebooks" / "07_replication.ipynb"))     # its tables
+NB = definitions(read(ROOT / "notebooks" / "07_replication.ipynb"))  # its tables
 ED = "empatheticdialogues"
 FIELDS = dict(training.asdict(training.Config()), precision="fp32")
 MINILM = {"encoder": "minilm", "trainable_layers": 2, "pooling": "mean", "lr": 2e-4, "epochs": 3}
-SIZES = {**{name: sizes[0] for name, sizes in paper.SIZES.items()}, "emoint": 3_613, "supersense": 54_033}
+SIZES = {
+    **{name: sizes[0] for name, sizes in paper.SIZES.items()},
+    "emoint": 3_613,
+    "supersense": 54_033,
+}
 
 
-def made(dataset, loss, accuracy, seed=0, texts=None, right=None, weights="some", recipe="released", **changes):
+def made(
+    dataset,
+    loss,
+    accuracy,
+    seed=0,
+    texts=None,
+    right=None,
+    weights="some",
+    recipe="released",
+    **changes,
+):
     """A finished run, which has predictions if `right` is given, of two classes, one per test text."""
     base, _, classes = dataset.partition("/")
     base, _, variant = base.partition("-")
@@ -30,12 +44,30 @@ def made(dataset, loss, accuracy, seed=0, texts=None, right=None, weights="some"
     config = FIELDS | paper.settings(base, recipe) | {"loss": loss, "seed": seed} | changes
     scores = {f"{split}_phi{kind}": accuracy for split in ("test", "valid") for kind in ("", "_f1")}
     if texts is None:
-        texts = ledger.SUBSET_SIZES[classes][0] if classes else SIZES[base] - (variant != "" and base == "emoint")
-    frame = pd.DataFrame({"split": "test", "label": 1, "predicted": np.array([] if right is None else right, int)})
-    frame = frame.assign(p_0=.25 + .5 * (frame.predicted == 0), p_1=.25 + .5 * (frame.predicted == 1))
+        texts = (
+            ledger.SUBSET_SIZES[classes][0]
+            if classes
+            else SIZES[base] - (variant != "" and base == "emoint")
+        )
+    frame = pd.DataFrame(
+        {"split": "test", "label": 1, "predicted": np.array([] if right is None else right, int)}
+    )
+    frame = frame.assign(
+        p_0=0.25 + 0.5 * (frame.predicted == 0), p_1=0.25 + 0.5 * (frame.predicted == 1)
+    )
     key = zlib.crc32(str([name, sorted(config.items()), weights]).encode())
-    summary = {"config": config, "dataset": name, "texts": texts, "scores": scores, "seconds": 90., "device": "a CPU",
-               "device_type": "cpu", "encoder_hash": weights, "results_version": 3, "classes": ["a", "b"]}
+    summary = {
+        "config": config,
+        "dataset": name,
+        "texts": texts,
+        "scores": scores,
+        "seconds": 90.0,
+        "device": "a CPU",
+        "device_type": "cpu",
+        "encoder_hash": weights,
+        "results_version": 3,
+        "classes": ["a", "b"],
+    }
     return training.Result(Path("somewhere", f"{name}-{loss}-seed{seed}-{key:08x}"), summary, frame)
 
 
@@ -46,76 +78,126 @@ def several(dataset, loss, accuracies, **more):
 def row(results, **wanted):
     """The one row of the ledger that is as wanted."""
     table = ledger.ledger(ledger.runs(results))
-    (found,) = [r for r in table.itertuples() if all(getattr(r, name) == value for name, value in wanted.items())]
+    (found,) = [
+        r
+        for r in table.itertuples()
+        if all(getattr(r, name) == value for name, value in wanted.items())
+    ]
     return found
 
 
-LCL = {"table": "1", "dataset": ED, "model": "lcl", "metric": "accuracy"}        # 60.1 (0.3), n = 5
+LCL = {"table": "1", "dataset": ED, "model": "lcl", "metric": "accuracy"}  # 60.1 (0.3), n = 5
 
 
-@pytest.mark.parametrize("scores, expected", [
-    ([60.0, 60.2, 60.1], "inside"),
-    ([59.46, 59.46, 59.45], "inside"),              # 59.5 as printed, exactly 2 SD below
-    ([59.4, 59.44, 59.4], "outside"),               # 59.4 as printed
-    ([60.0, 60.2], "cannot tell"), ([60.7], "cannot tell"), ([60.8], "cannot tell"), ([56.0, 56.1], "outside"),
-    ([58.7, 59.8, 59.2, 59.7], "compatible"),
-    ([58.2, 59.6, 59.1], "cannot tell"), ([58.4, 59.9], "cannot tell"),         # more than a point to each side
-    ([59.0, 58.9, 59.1, 59.0, 59.0], "outside")])
+@pytest.mark.parametrize(
+    "scores, expected",
+    [
+        ([60.0, 60.2, 60.1], "inside"),
+        ([59.46, 59.46, 59.45], "inside"),  # 59.5 as printed, exactly 2 SD below
+        ([59.4, 59.44, 59.4], "outside"),  # 59.4 as printed
+        ([60.0, 60.2], "cannot tell"),
+        ([60.7], "cannot tell"),
+        ([60.8], "cannot tell"),
+        ([56.0, 56.1], "outside"),
+        ([58.7, 59.8, 59.2, 59.7], "compatible"),
+        ([58.2, 59.6, 59.1], "cannot tell"),
+        ([58.4, 59.9], "cannot tell"),  # more than a point to each side
+        ([59.0, 58.9, 59.1, 59.0, 59.0], "outside"),
+    ],
+)
 def test_verdict_of_scores(scores, expected):
     found = row(several(f"{ED}-released", "lcl", scores), **LCL)
-    assert (found.verdict, found.n, found.ours) == (expected, len(scores), pytest.approx(np.mean(scores)))
+    assert (found.verdict, found.n, found.ours) == (
+        expected,
+        len(scores),
+        pytest.approx(np.mean(scores)),
+    )
     assert found.difference == pytest.approx(np.mean(scores) - 60.1)
     assert found.minutes == pytest.approx(1.5 * len(scores)) and found.device == "a CPU"
     assert np.isnan(found.sd) == np.isnan(found.low) == np.isnan(found.p) == (len(scores) == 1)
     if len(scores) > 1:
-        assert found.p == pytest.approx(stats.ttest_ind_from_stats(
-            np.mean(scores), np.std(scores, ddof=1), len(scores), 60.1, .3, 5, equal_var=False).pvalue)
+        assert found.p == pytest.approx(
+            stats.ttest_ind_from_stats(
+                np.mean(scores), np.std(scores, ddof=1), len(scores), 60.1, 0.3, 5, equal_var=False
+            ).pvalue
+        )
 
 
-@pytest.mark.parametrize("scores, expected", [
-    ([53.0, 53.3, 53.2], "compatible"), ([53.2], "cannot tell"), ([53.0, 53.3], "cannot tell"),
-    ([52.5, 53.8, 53.0], "cannot tell"), ([54.0, 54.1, 54.2], "outside")])
+@pytest.mark.parametrize(
+    "scores, expected",
+    [
+        ([53.0, 53.3, 53.2], "compatible"),
+        ([53.2], "cannot tell"),
+        ([53.0, 53.3], "cannot tell"),
+        ([52.5, 53.8, 53.0], "cannot tell"),
+        ([54.0, 54.1, 54.2], "outside"),
+    ],
+)
 def test_verdict_where_no_deviation_is_printed(scores, expected):
     results = several("sst5-released", "ce", scores, encoder=ledger.RIVALS["bert-base"])
     found = row(results, table="2", dataset="sst5", model="bert-base")
     assert found.verdict == expected
     assert len(scores) == 1 or found.p == pytest.approx(stats.ttest_1samp(scores, 53.2).pvalue)
-    assert row(results, table="2", dataset="sst5", model="ce").verdict == "not attempted"     # BERT is no ELECTRA
+    assert (
+        row(results, table="2", dataset="sst5", model="ce").verdict == "not attempted"
+    )  # BERT is no ELECTRA
 
 
-@pytest.mark.parametrize("changes, expected", [
-    (MINILM, "other encoder"), ({"trainable_layers": 2}, "other encoder"),
-    ({"encoder": ledger.RIVALS["bert-base"]}, "not attempted"), ({"lr": 1e-4}, "other settings"),
-    ({"recipe": "paper"}, "other settings"), ({"precision": "bf16", "compile": True}, "inside"),
-    ({"texts": 100}, "not attempted")])
+@pytest.mark.parametrize(
+    "changes, expected",
+    [
+        (MINILM, "other encoder"),
+        ({"trainable_layers": 2}, "other encoder"),
+        ({"encoder": ledger.RIVALS["bert-base"]}, "not attempted"),
+        ({"lr": 1e-4}, "other settings"),
+        ({"recipe": "paper"}, "other settings"),
+        ({"precision": "bf16", "compile": True}, "inside"),
+        ({"texts": 100}, "not attempted"),
+    ],
+)
 def test_only_the_papers_setting_is_judged(changes, expected):
     found = row(several(f"{ED}-released", "lcl", [60.1, 60.2, 60.2], **changes), **LCL)
     assert found.verdict == expected and np.isnan(found.p) == (expected != "inside")
 
 
-@pytest.mark.parametrize("dataset, recipe, expected", [
-    (f"{ED}-released", "released", "inside"), (f"{ED}-paper", "paper", "inside"), (ED, "released", "other settings"),
-    (f"{ED}-paper", "released", "other settings"), (f"{ED}-released/16", "released", "not attempted")])
+@pytest.mark.parametrize(
+    "dataset, recipe, expected",
+    [
+        (f"{ED}-released", "released", "inside"),
+        (f"{ED}-paper", "paper", "inside"),
+        (ED, "released", "other settings"),
+        (f"{ED}-paper", "released", "other settings"),
+        (f"{ED}-released/16", "released", "not attempted"),
+    ],
+)
 def test_variants_and_subsets(dataset, recipe, expected):
     """The files have to be the recipe's own."""
-    assert row(several(dataset, "lcl", [60.1, 60.2, 60.2], recipe=recipe), **LCL).verdict == expected
+    assert (
+        row(several(dataset, "lcl", [60.1, 60.2, 60.2], recipe=recipe), **LCL).verdict == expected
+    )
 
 
 def test_stratified_isear_is_another_test():
     results = several("isear-stratified", "lcl", [72.4, 72.4], texts=4_489)
-    assert row(results, table="1", dataset="isear", model="lcl", metric="f1").verdict == "other settings"
+    assert (
+        row(results, table="1", dataset="isear", model="lcl", metric="f1").verdict
+        == "other settings"
+    )
 
 
 def test_nothing_is_pooled_that_differs():
-    some = [several(f"{ED}/4-hard-a", "lcl", [50, 51]), several(f"{ED}/4-hard-a", "lcl", [60, 61], **MINILM),
-            several(f"{ED}/4-hard-a", "lcl", [62, 63], weights="other", **MINILM),
-            several(f"{ED}/4-hard-a", "lcl", [64, 65], form="printed", **MINILM),
-            several(f"{ED}-paper/4-hard-a", "lcl", [66, 67], **MINILM),
-            several(f"{ED}/4-hard-a", "lcl", [68, 69], precision="bf16", **MINILM)]
+    some = [
+        several(f"{ED}/4-hard-a", "lcl", [50, 51]),
+        several(f"{ED}/4-hard-a", "lcl", [60, 61], **MINILM),
+        several(f"{ED}/4-hard-a", "lcl", [62, 63], weights="other", **MINILM),
+        several(f"{ED}/4-hard-a", "lcl", [64, 65], form="printed", **MINILM),
+        several(f"{ED}-paper/4-hard-a", "lcl", [66, 67], **MINILM),
+        several(f"{ED}/4-hard-a", "lcl", [68, 69], precision="bf16", **MINILM),
+    ]
     table = ledger.ledger(ledger.runs([result for part in some[::-1] for result in part]))
     table = table[(table.classes == "4-hard-a") & (table.model == "lcl")]
     assert sorted(table.ours) == [50.5, 60.5, 62.5, 64.5, 66.5, 68.5] and set(table.n) == {2}
-    assert table.set_index("setting").encoder["S1"] == paper.ENCODER       # the paper's comes first
+    assert table.set_index("setting").encoder["S1"] == paper.ENCODER  # the paper's comes first
     assert sorted(table.encoder)[-1] == "minilm, top 2 layers" and table.setting.nunique() == 6
 
 
@@ -125,15 +207,21 @@ def test_a_run_counts_once(tmp_path):
     training.pack_results(results[:1], tmp_path / "b.npz")
     found = ledger.find([tmp_path / "a.npz", tmp_path])
     assert len(found) == 2 and ledger.runs(results + found).seed.tolist() == [0, 1]
-    assert sum(not result.predictions.empty for result in found) == 1      # the one that has them is kept
+    assert (
+        sum(not result.predictions.empty for result in found) == 1
+    )  # the one that has them is kept
     assert len(ledger.find([tmp_path / "b.npz"])) == 1
     with pytest.raises(FileNotFoundError):
         ledger.find([tmp_path / "c.npz"])
 
 
 def test_left_out():
-    results = [made("emoint", "ce", 80, texts=100), made("supersense", "ce", 80),
-               made("emoint", "ce", 80, 1, right=[1] * 200), made("emoint-released", "ce", 80, 2)]
+    results = [
+        made("emoint", "ce", 80, texts=100),
+        made("supersense", "ce", 80),
+        made("emoint", "ce", 80, 1, right=[1] * 200),
+        made("emoint-released", "ce", 80, 2),
+    ]
     frame = ledger.runs(results)
     assert frame.left_out.tolist() == ["", "not all texts", "not in the paper", "not all texts"]
     assert frame.setting.tolist() == ["S1", "", "", ""]
@@ -141,10 +229,22 @@ def test_left_out():
 
 
 def test_settings_in_words_name_no_folder():
-    frame = ledger.runs([made("emoint", "ce", 80, encoder="/home/me/my-electra", lr=1e-3, recipe="paper")])
-    assert frame.encoder[0] == "my-electra" and frame.settings[0] == "paper, lr 0.001, default files"
-    assert row([made("emoint", "ce", 85.5, encoder="/x/google/electra-base-discriminator")], table="1",
-               dataset="emoint", model="ce", metric="f1").verdict == "other encoder"
+    frame = ledger.runs(
+        [made("emoint", "ce", 80, encoder="/home/me/my-electra", lr=1e-3, recipe="paper")]
+    )
+    assert (
+        frame.encoder[0] == "my-electra" and frame.settings[0] == "paper, lr 0.001, default files"
+    )
+    assert (
+        row(
+            [made("emoint", "ce", 85.5, encoder="/x/google/electra-base-discriminator")],
+            table="1",
+            dataset="emoint",
+            model="ce",
+            metric="f1",
+        ).verdict
+        == "other encoder"
+    )
 
 
 def test_without_runs_nothing_is_attempted():
@@ -153,8 +253,12 @@ def test_without_runs_nothing_is_attempted():
     assert len(table) == len(paper.RESULTS) and set(table.verdict) == {"not attempted"}
     assert set(ledger.gains(frame).setting) == {"paper"}
     verdicts, tests = ledger.judge(ledger.read_claims(replicate.PLANS), frame)
-    assert set(verdicts[verdicts.setting != "paper"].verdict) == {"not attempted"} and set(tests.setting) == {"paper"}
-    said = verdicts[verdicts.setting == "paper"].set_index("claim").verdict     # of what the authors printed
+    assert set(verdicts[verdicts.setting != "paper"].verdict) == {"not attempted"} and set(
+        tests.setting
+    ) == {"paper"}
+    said = (
+        verdicts[verdicts.setting == "paper"].set_index("claim").verdict
+    )  # of what the authors printed
     assert said["hard_subsets"] == "cannot tell" and said["more_confusable"] == "holds"
     assert NB["missing"](frame).seeds.sum() == 18 * 5 + 24 * 10 + 8 * 5
 
@@ -163,104 +267,183 @@ def test_layout_has_the_papers_numbers():
     results = several("emoint", "lcl", [80, 81], **MINILM)
     found = NB["layout"](ledger.ledger(ledger.runs(results)), "1").set_index(["model", "whose"])
     assert found.index.tolist()[-2:] == [("lcl", "paper"), ("lcl", "S1 minilm, top 2 layers")]
-    assert found["emoint f1"].tolist() == ["85.0 (0.6)", "85.5 (0.9)", "85.8 (0.2)", "86.6 (0.3)", "80.5 (0.7) n=2"]
-    assert found.columns.tolist() == [f"{name} {metric}" for name in (ED, "goemotions", "isear", "emoint")
-                                      for metric in ("accuracy", "f1")]
+    assert found["emoint f1"].tolist() == [
+        "85.0 (0.6)",
+        "85.5 (0.9)",
+        "85.8 (0.2)",
+        "86.6 (0.3)",
+        "80.5 (0.7) n=2",
+    ]
+    assert found.columns.tolist() == [
+        f"{name} {metric}"
+        for name in (ED, "goemotions", "isear", "emoint")
+        for metric in ("accuracy", "f1")
+    ]
     assert NB["layout"](ledger.ledger(ledger.runs([])), "2").sst5.tolist()[:5] == [
-        "53.2 (-)", "56.2 (-)", "57.8 (-)", "58.6 (-)", ""]
+        "53.2 (-)",
+        "56.2 (-)",
+        "57.8 (-)",
+        "58.6 (-)",
+        "",
+    ]
 
 
 def test_contrast_is_welchs_test():
-    found = ledger.contrast([(60.1, .3, 5), (58.3, .5, 7)])
-    expected = stats.ttest_ind_from_stats(60.1, .3, 5, 58.3, .5, 7, equal_var=False)
-    assert (found["estimate"], found["p"]) == (pytest.approx(1.8), pytest.approx(expected.pvalue, rel=1e-9))
+    found = ledger.contrast([(60.1, 0.3, 5), (58.3, 0.5, 7)])
+    expected = stats.ttest_ind_from_stats(60.1, 0.3, 5, 58.3, 0.5, 7, equal_var=False)
+    assert (found["estimate"], found["p"]) == (
+        pytest.approx(1.8),
+        pytest.approx(expected.pvalue, rel=1e-9),
+    )
     x, y = np.random.default_rng(0).normal(size=(2, 6))
     interval = stats.ttest_ind(x, y, equal_var=False).confidence_interval()
     found = ledger.contrast([(side.mean(), side.std(ddof=1), 6) for side in (x, y)])
-    assert (found["low"], found["high"]) == (pytest.approx(interval.low), pytest.approx(interval.high))
+    assert (found["low"], found["high"]) == (
+        pytest.approx(interval.low),
+        pytest.approx(interval.high),
+    )
 
 
 @pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize("parts", [[(1, .1, 1), (2, .1, 5)], [(1, 0, 5), (2, 0, 5)], [(1, np.nan, 1), (2, None, 2)],
-                                   [(np.nan, np.nan, 0), (1, 1, 5)]])
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [(1, 0.1, 1), (2, 0.1, 5)],
+        [(1, 0, 5), (2, 0, 5)],
+        [(1, np.nan, 1), (2, None, 2)],
+        [(np.nan, np.nan, 0), (1, 1, 5)],
+    ],
+)
 def test_contrast_without_spread(parts):
     assert all(np.isnan(ledger.contrast(parts)[name]) for name in ("low", "high", "p"))
 
 
 def test_gains():
     right = np.arange(3_142) % 10 > 0
-    results = (several("emoint", "lcl", [86, 87], right=right) + several("emoint", "ce", [84, 84.5, 85], right=right)
-               + several("emoint", "scl", [84], **MINILM))
+    results = (
+        several("emoint", "lcl", [86, 87], right=right)
+        + several("emoint", "ce", [84, 84.5, 85], right=right)
+        + several("emoint", "scl", [84], **MINILM)
+    )
     found = ledger.gains(ledger.runs(results))
     ours = found[found.setting != "paper"]
-    assert [(r.better, r.worse) for r in ours.itertuples()] == [("lcl", "ce")]      # never across settings
+    assert [(r.better, r.worse) for r in ours.itertuples()] == [
+        ("lcl", "ce")
+    ]  # never across settings
     assert (ours.estimate.item(), ours.texts_low.item(), ours.texts_high.item()) == (2, 0, 0)
-    assert ours.p.item() == pytest.approx(stats.ttest_ind([86, 87], [84, 84.5, 85], equal_var=False).pvalue)
+    assert ours.p.item() == pytest.approx(
+        stats.ttest_ind([86, 87], [84, 84.5, 85], equal_var=False).pvalue
+    )
     theirs = found[(found.setting == "paper") & (found.dataset == ED) & (found.classes == "")]
-    assert theirs.estimate.tolist() == pytest.approx([1.8, 1.6, .2])       # of Table 1, not 3
+    assert theirs.estimate.tolist() == pytest.approx([1.8, 1.6, 0.2])  # of Table 1, not 3
 
 
-CLAIM = {"paper": "emotion", "pairs": [["lcl", "ce"]], "where": ["emoint", "isear"], "expect": "gain", "margin": .5}
+CLAIM = {
+    "paper": "emotion",
+    "pairs": [["lcl", "ce"]],
+    "where": ["emoint", "isear"],
+    "expect": "gain",
+    "margin": 0.5,
+}
 HIGH, MUCH, SAME = [86.0, 86.2, 86.1], [90.0, 90.2, 90.1], [86.1, 86.0, 86.2]
 
 
-@pytest.mark.parametrize("changes, lcl, ce, expected", [
-    ({}, (MUCH, MUCH), (HIGH, HIGH), "holds"), ({}, (MUCH, SAME), (HIGH, HIGH), "does not hold"),
-    ({}, (MUCH, [86, 90]), (HIGH, HIGH), "cannot tell"), ({}, (MUCH, []), (HIGH, HIGH), "cannot tell"),
-    ({}, ([90], [90]), ([80], [80]), "cannot tell"), ({}, (MUCH, MUCH), ([], []), "not attempted"),
-    ({"expect": "no gain"}, (SAME, SAME), (HIGH, HIGH), "holds"),
-    ({"expect": "no gain"}, (SAME, MUCH), (HIGH, HIGH), "does not hold"),
-    ({"expect": "no gain"}, (SAME, [84, 88]), (HIGH, HIGH), "cannot tell"),
-    ({"expect": "no gain"}, (SAME, HIGH), (HIGH, MUCH), "holds"),
-    ({"expect": "no difference"}, (SAME, SAME), (HIGH, HIGH), "holds"),
-    ({"expect": "no difference"}, (SAME, HIGH), (HIGH, MUCH), "does not hold"),
-    ({"expect": "no difference"}, (SAME, MUCH), (HIGH, HIGH), "does not hold"),
-    ({"expect": "no difference"}, (SAME, [84, 88]), (HIGH, HIGH), "cannot tell"),
-    ({"margin": 6}, (MUCH, MUCH), (HIGH, HIGH), "does not hold"),          # the margin goes before p
-    ({"margin": 6, "expect": "no gain"}, (MUCH, MUCH), (HIGH, HIGH), "holds"),
-    ({"margin": 6, "expect": "no difference"}, (HIGH, MUCH), (MUCH, HIGH), "holds"),
-    ({"where": {"emoint": 1, "isear": -1}}, (MUCH, SAME), (HIGH, HIGH), "holds"),
-    ({"where": {"emoint": 1, "isear": -1}}, (SAME, MUCH), (HIGH, HIGH), "does not hold"),
-    ({"where": {"emoint": 1, "isear": -1}}, (MUCH, []), (HIGH, HIGH), "not attempted")])
+@pytest.mark.parametrize(
+    "changes, lcl, ce, expected",
+    [
+        ({}, (MUCH, MUCH), (HIGH, HIGH), "holds"),
+        ({}, (MUCH, SAME), (HIGH, HIGH), "does not hold"),
+        ({}, (MUCH, [86, 90]), (HIGH, HIGH), "cannot tell"),
+        ({}, (MUCH, []), (HIGH, HIGH), "cannot tell"),
+        ({}, ([90], [90]), ([80], [80]), "cannot tell"),
+        ({}, (MUCH, MUCH), ([], []), "not attempted"),
+        ({"expect": "no gain"}, (SAME, SAME), (HIGH, HIGH), "holds"),
+        ({"expect": "no gain"}, (SAME, MUCH), (HIGH, HIGH), "does not hold"),
+        ({"expect": "no gain"}, (SAME, [84, 88]), (HIGH, HIGH), "cannot tell"),
+        ({"expect": "no gain"}, (SAME, HIGH), (HIGH, MUCH), "holds"),
+        ({"expect": "no difference"}, (SAME, SAME), (HIGH, HIGH), "holds"),
+        ({"expect": "no difference"}, (SAME, HIGH), (HIGH, MUCH), "does not hold"),
+        ({"expect": "no difference"}, (SAME, MUCH), (HIGH, HIGH), "does not hold"),
+        ({"expect": "no difference"}, (SAME, [84, 88]), (HIGH, HIGH), "cannot tell"),
+        ({"margin": 6}, (MUCH, MUCH), (HIGH, HIGH), "does not hold"),  # the margin goes before p
+        ({"margin": 6, "expect": "no gain"}, (MUCH, MUCH), (HIGH, HIGH), "holds"),
+        ({"margin": 6, "expect": "no difference"}, (HIGH, MUCH), (MUCH, HIGH), "holds"),
+        ({"where": {"emoint": 1, "isear": -1}}, (MUCH, SAME), (HIGH, HIGH), "holds"),
+        ({"where": {"emoint": 1, "isear": -1}}, (SAME, MUCH), (HIGH, HIGH), "does not hold"),
+        ({"where": {"emoint": 1, "isear": -1}}, (MUCH, []), (HIGH, HIGH), "not attempted"),
+    ],
+)
 @pytest.mark.filterwarnings("error")
 def test_claims(changes, lcl, ce, expected, tmp_path):
-    (tmp_path / "plan.yml").write_text(yaml.safe_dump({"claims": {"one": CLAIM | changes}}), encoding="utf-8")
-    results = [result for loss, some in (("lcl", lcl), ("ce", ce)) for name, scores in
-               zip(("emoint", "isear"), some, strict=True) for result in several(name, loss, scores, **MINILM)]
+    (tmp_path / "plan.yml").write_text(
+        yaml.safe_dump({"claims": {"one": CLAIM | changes}}), encoding="utf-8"
+    )
+    results = [
+        result
+        for loss, some in (("lcl", lcl), ("ce", ce))
+        for name, scores in zip(("emoint", "isear"), some, strict=True)
+        for result in several(name, loss, scores, **MINILM)
+    ]
     verdicts, tests = ledger.judge(ledger.read_claims(tmp_path), ledger.runs(results))
     (said,) = verdicts[verdicts.setting != "paper"].itertuples()
     assert said.verdict == expected
     assert said.encoder == ("" if expected == "not attempted" else "minilm, top 2 layers")
-    if expected == "holds" and "gain" == (CLAIM | changes)["expect"] and isinstance((CLAIM | changes)["where"], list):
+    if (
+        expected == "holds"
+        and "gain" == (CLAIM | changes)["expect"]
+        and isinstance((CLAIM | changes)["where"], list)
+    ):
         tests = tests[tests.setting == "S1"]
-        assert (tests.corrected > tests.p).any() and set(tests.says) == {"yes"}      # Holm
+        assert (tests.corrected > tests.p).any() and set(tests.says) == {"yes"}  # Holm
 
 
 def test_a_seed_counts_once_though_its_encoder_lies_in_two_places():
     right = np.arange(3_142) % 4 > 0
-    results = [result for place in "ab" for loss in ("lcl", "ce")
-               for result in several("emoint", loss, [80, 81], right=right, **MINILM | {"encoder": f"/{place}/minilm"})]
+    results = [
+        result
+        for place in "ab"
+        for loss in ("lcl", "ce")
+        for result in several(
+            "emoint", loss, [80, 81], right=right, **MINILM | {"encoder": f"/{place}/minilm"}
+        )
+    ]
     frame = ledger.runs(results)
-    assert (frame.left_out == "the same seed again, of other files").sum() == 4 == (frame.setting == "S1").sum()
+    assert (
+        (frame.left_out == "the same seed again, of other files").sum()
+        == 4
+        == (frame.setting == "S1").sum()
+    )
     assert row(results, table="1", dataset="emoint", model="lcl", metric="accuracy").n == 2
     assert len(ledger.gains(frame).query("setting == 'S1'")) == 1
 
 
 def test_correction_is_for_all_tests_of_a_claim():
-    claim = CLAIM | {"where": ["emoint", "isear", "sst2", "sst5"], "metric": "accuracy", "alpha": .05, "plan": "own"}
-    results = several("emoint", "lcl", [86, 87, 88], **MINILM) + several("emoint", "ce", [84, 85, 85.5], **MINILM)
+    claim = CLAIM | {
+        "where": ["emoint", "isear", "sst2", "sst5"],
+        "metric": "accuracy",
+        "alpha": 0.05,
+        "plan": "own",
+    }
+    results = several("emoint", "lcl", [86, 87, 88], **MINILM) + several(
+        "emoint", "ce", [84, 85, 85.5], **MINILM
+    )
     verdicts, tests = ledger.judge({"one": claim}, ledger.runs(results))
     ran = tests[(tests.setting == "S1") & tests.p.notna()]
-    assert .01 < ran.p.item() < .05 and ran.corrected.item() == pytest.approx(4 * ran.p.item())
+    assert 0.01 < ran.p.item() < 0.05 and ran.corrected.item() == pytest.approx(4 * ran.p.item())
     assert verdicts[verdicts.setting == "S1"].verdict.item() == "cannot tell"
     assert tests[(tests.setting == "S1") & tests.p.isna()].corrected.isna().all()
 
 
-@pytest.mark.parametrize("plan, lcl, ce", [("table1", (60.1, .3, 5), (58.3, .5, 5)),
-                                           ("table3", (60.1, .2, 10), (58.1, .7, 10)),
-                                           ("own", (60.1, .3, 5), (58.3, .5, 5))])
+@pytest.mark.parametrize(
+    "plan, lcl, ce",
+    [
+        ("table1", (60.1, 0.3, 5), (58.3, 0.5, 5)),
+        ("table3", (60.1, 0.2, 10), (58.1, 0.7, 10)),
+        ("own", (60.1, 0.3, 5), (58.3, 0.5, 5)),
+    ],
+)
 def test_the_papers_numbers_are_of_the_plans_table(plan, lcl, ce):
-    claim = CLAIM | {"where": [ED], "metric": "accuracy", "alpha": .05, "plan": plan}
+    claim = CLAIM | {"where": [ED], "metric": "accuracy", "alpha": 0.05, "plan": plan}
     _, tests = ledger.judge({"one": claim}, ledger.runs([]))
     assert tests.p.tolist() == [pytest.approx(ledger.contrast([lcl, ce])["p"])]
 
@@ -269,41 +452,72 @@ def test_claim_of_entropy():
     sure, torn = [1] * 3_142, [0] * 3_142
     results = several("emoint", "lcl", [86, 86], right=sure)
     for i, result in enumerate(others := several("emoint", "ce", [86, 86], right=torn)):
-        result.predictions[["p_0", "p_1"]] = [[.5 + .01 * i, .5 - .01 * i]] * 3_142
-    claim = CLAIM | {"metric": "entropy", "where": ["emoint"], "pairs": [["ce", "lcl"]], "alpha": .05, "plan": "own"}
-    results[1].predictions[["p_0", "p_1"]] = [[.24, .76]] * 3_142
+        result.predictions[["p_0", "p_1"]] = [[0.5 + 0.01 * i, 0.5 - 0.01 * i]] * 3_142
+    claim = CLAIM | {
+        "metric": "entropy",
+        "where": ["emoint"],
+        "pairs": [["ce", "lcl"]],
+        "alpha": 0.05,
+        "plan": "own",
+    }
+    results[1].predictions[["p_0", "p_1"]] = [[0.24, 0.76]] * 3_142
     verdicts, tests = ledger.judge({"one": claim | {"margin": 0}}, ledger.runs(results + others))
     assert verdicts.verdict.tolist() == ["holds"]
-    assert tests.estimate.item() == pytest.approx(1 - stats.entropy([.25, .75], base=2), abs=.02)
+    assert tests.estimate.item() == pytest.approx(1 - stats.entropy([0.25, 0.75], base=2), abs=0.02)
     unpacked = [training.Result(r.folder, r.summary, r.predictions[:0]) for r in results + others]
-    assert ledger.judge({"one": claim}, ledger.runs(unpacked))[0].verdict.tolist() == ["not attempted"]
+    assert ledger.judge({"one": claim}, ledger.runs(unpacked))[0].verdict.tolist() == [
+        "not attempted"
+    ]
 
 
 def test_the_plans_claims_are_sound():
     claims = ledger.read_claims(replicate.PLANS)
     assert {claim["paper"] for claim in claims.values()} == {*paper.CLAIMS}
     for claim in claims.values():
-        assert len({frozenset(pair) for pair in claim["pairs"]}) == len(claim["pairs"])     # no test twice
+        assert len({frozenset(pair) for pair in claim["pairs"]}) == len(
+            claim["pairs"]
+        )  # no test twice
         if isinstance(claim["where"], dict):
-            assert sum(claim["where"].values()) == pytest.approx(0)        # a common gain of all is no trend
+            assert sum(claim["where"].values()) == pytest.approx(
+                0
+            )  # a common gain of all is no trend
 
 
-@pytest.mark.parametrize("changes", [{"expect": "win"}, {"pairs": [["lcl", "lcl2"]]}, {"where": ["mnist"]},
-                                     {"extra": 1}, {"paper": "nothing"}, {"metric": "f2"},
-                                     {"where": [f"{ED}/4-hard-e"]}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"expect": "win"},
+        {"pairs": [["lcl", "lcl2"]]},
+        {"where": ["mnist"]},
+        {"extra": 1},
+        {"paper": "nothing"},
+        {"metric": "f2"},
+        {"where": [f"{ED}/4-hard-e"]},
+    ],
+)
 def test_claims_of_another_form(changes, tmp_path):
-    (tmp_path / "plan.yml").write_text(yaml.safe_dump({"claims": {"one": CLAIM | changes}}), encoding="utf-8")
+    (tmp_path / "plan.yml").write_text(
+        yaml.safe_dump({"claims": {"one": CLAIM | changes}}), encoding="utf-8"
+    )
     with pytest.raises(ValueError, match="plan.yml: one: expected"):
         ledger.read_claims(tmp_path)
 
 
 def test_missing_names_what_is_not_there():
-    some = several("emoint-released", "lcl", [86, 87, 88]) + several("emoint-released", "ce", [80] * 5, **MINILM)
-    before, after = (frame.set_index(["table", "dataset", "classes", "encoder"]).loc[("1", "emoint", "", paper.ENCODER)]
-                     for frame in (NB["missing"](ledger.runs([])), NB["missing"](ledger.runs(some))))
+    some = several("emoint-released", "lcl", [86, 87, 88]) + several(
+        "emoint-released", "ce", [80] * 5, **MINILM
+    )
+    before, after = (
+        frame.set_index(["table", "dataset", "classes", "encoder"]).loc[
+            ("1", "emoint", "", paper.ENCODER)
+        ]
+        for frame in (NB["missing"](ledger.runs([])), NB["missing"](ledger.runs(some)))
+    )
     assert (before.seeds, after.seeds, after.losses) == (15, 12, "ce, scl, lcl")
     assert before.minutes - after.minutes == pytest.approx(3 * 5 * paper.MINUTES["emoint"])
-    assert after.command.endswith("replicate table1 --only dataset=emoint loss=ce,scl,lcl encoder= classes=")
+    assert after.command.endswith(
+        "replicate table1 --only dataset=emoint loss=ce,scl,lcl encoder= classes="
+    )
 
 
 def test_commands_of_what_is_missing_run_just_that(own_cache, tmp_path):
@@ -314,29 +528,46 @@ def test_commands_of_what_is_missing_run_just_that(own_cache, tmp_path):
 
 def test_markdown():
     frame = pd.DataFrame({"a|b": ["x", ""], "n": [1.25, np.nan], "m": [3, 4]})
-    assert NB["markdown"](frame) == "| a\\|b | n | m |\n| --- | --- | --- |\n| x | 1.2 | 3 |\n|  |  | 4 |"
+    assert (
+        NB["markdown"](frame)
+        == "| a\\|b | n | m |\n| --- | --- | --- |\n| x | 1.2 | 3 |\n|  |  | 4 |"
+    )
 
 
 def test_report_writes_one_page(tmp_path, capsys):
     right = np.arange(293) % 4 > 0
-    results = [result for loss, accuracies in (("ce", (70, 71)), ("lcl", (74, 75)), ("scl", (70, 72)))
-               for result in several(f"{ED}-released/4-hard-a", loss, accuracies, right=right, **MINILM)]
+    results = [
+        result
+        for loss, accuracies in (("ce", (70, 71)), ("lcl", (74, 75)), ("scl", (70, 72)))
+        for result in several(f"{ED}-released/4-hard-a", loss, accuracies, right=right, **MINILM)
+    ]
     isear = several("isear-released", "lcl", [72.4, 72.5, 72.4])
-    training.pack_results([*results, *isear, made("emoint", "ce", 9, texts=3)],
-                          tmp_path / "packed.npz")
+    training.pack_results(
+        [*results, *isear, made("emoint", "ce", 9, texts=3)], tmp_path / "packed.npz"
+    )
     assert commands.report([tmp_path / "packed.npz"], tmp_path / "page") == 0
     page = (tmp_path / "page" / "RESULTS.md").read_text(encoding="utf-8")
     assert "its authors can earn: 4 inside.\n" in page
     assert "| S2 | minilm, top 2 layers | LCL - CE | 1 | 1 | 0 | 0 |" in page
     assert "By setting S2, one loss or more has no run on: empatheticdialogues, goemotions," in page
     assert re.search(r"\| S2 \| minilm, top 2 layers \| .*lr 0.0002", page)
-    assert "| 3 | empatheticdialogues 4-hard-a | lcl | accuracy | test | 57.5 | 0.7 | 74.5 | 0.7 | 2 |" in page
-    assert "| 1 | isear | lcl | accuracy | test | 72.4 | 0.2 | 72.4 | 0.1 | 3 | 72.3 to 72.6 | 0.0 | inside |" in page
+    assert (
+        "| 3 | empatheticdialogues 4-hard-a | lcl | accuracy | test | 57.5 | 0.7 | 74.5 | 0.7 | 2 |"
+        in page
+    )
+    assert (
+        "| 1 | isear | lcl | accuracy | test | 72.4 | 0.2 | 72.4 | 0.1 | 3 | 72.3 to 72.6 | 0.0 | inside |"
+        in page
+    )
     assert "| hard_subsets | S2 | minilm, top 2 layers | cannot tell |" in page
     assert "Left out: 1 runs on other data or a part of the texts" in page
-    assert "replicate table1 --only dataset=isear loss=ce,scl,lcl" in page and not re.search(r"\bnan\b|None", page)
+    assert "replicate table1 --only dataset=isear loss=ce,scl,lcl" in page and not re.search(
+        r"\bnan\b|None", page
+    )
     for link in re.findall(r"\]\((.*?)\)", page):
         assert (tmp_path / "page" / link).is_file()
-    origin = json.loads((tmp_path / "page" / "figures" / "07_entropy.json").read_text(encoding="utf-8"))
+    origin = json.loads(
+        (tmp_path / "page" / "figures" / "07_entropy.json").read_text(encoding="utf-8")
+    )
     assert {result.folder.name for result in results} <= {*origin["runs"]}
     assert str(tmp_path / "page" / "RESULTS.md") in capsys.readouterr().out

@@ -18,8 +18,18 @@ from torch.nn.parallel import DistributedDataParallel
 from lclkit.losses import FORMS, joint_loss, lcl_loss, scl_loss, self_loss
 
 SUPERVISED = ("scl", *FORMS)
-UNEVEN = [0, 3, 3, 1, 0, 3, 5, 3, 1]        # classes of 2, 4 and 2 rows, a lone anchor (5), 2 and 4 absent
-NEXT = [3, 0, 4, 1, 6, 2, 8, 5, 5]          # g(i) of Eq. 1; not one-to-one, so that a transposed mask shows
+UNEVEN = [
+    0,
+    3,
+    3,
+    1,
+    0,
+    3,
+    5,
+    3,
+    1,
+]  # classes of 2, 4 and 2 rows, a lone anchor (5), 2 and 4 absent
+NEXT = [3, 0, 4, 1, 6, 2, 8, 5, 5]  # g(i) of Eq. 1; not one-to-one, so that a transposed mask shows
 
 
 def batch(labels=UNEVEN, classes=6, seed=0, dtype=torch.float64):
@@ -39,6 +49,7 @@ def by_loops(form, h, y, logits, tau=0.3, reduction="mean"):
     """Eqs. 1-4 as they stand on the page: exp, sums and fractions; no mask, no log-sum-exp."""
     rows, losses = range(len(h)), []
     for i in rows:
+
         def weight(k, i=i):
             return logits[i].softmax(0)[y[k]] if form in FORMS else 1.0
 
@@ -47,8 +58,11 @@ def by_loops(form, h, y, logits, tau=0.3, reduction="mean"):
         total = 0.0
         for p in positives:
             closeness = (h[i].dot(h[p]) / tau).exp()
-            total += (weight(i) * (closeness / everyone).log() if form == "released"
-                      else (weight(i) * closeness / everyone).log())
+            total += (
+                weight(i) * (closeness / everyone).log()
+                if form == "released"
+                else (weight(i) * closeness / everyone).log()
+            )
         if positives:
             losses.append(-total / len(positives))
     return sum(losses) / (len(losses) if reduction == "mean" else 1) if losses else 0 * h.sum()
@@ -60,21 +74,30 @@ def gradients(loss, inputs):
 
 def agree(actual, expected, inputs, rtol=1e-10, atol=1e-12, gradient_rtol=None):
     torch.testing.assert_close(actual, expected, rtol=rtol, atol=atol)
-    torch.testing.assert_close(gradients(actual, inputs), gradients(expected, inputs),
-                               rtol=gradient_rtol or rtol, atol=atol)
+    torch.testing.assert_close(
+        gradients(actual, inputs),
+        gradients(expected, inputs),
+        rtol=gradient_rtol or rtol,
+        atol=atol,
+    )
 
 
 @pytest.mark.parametrize("case", range(6))
 def test_authors_values_and_gradients(case):
     with np.load(Path(__file__).with_name("oracle.npz")) as arrays:
-        known = {name: torch.from_numpy(arrays[f"{name}_{case}"])
-                 for name in "h y logits tau lcl lcl_dh lcl_dlogits scl scl_dh".split()}
+        known = {
+            name: torch.from_numpy(arrays[f"{name}_{case}"])
+            for name in "h y logits tau lcl lcl_dh lcl_dlogits scl scl_dh".split()
+        }
     h, logits = known["h"].requires_grad_(), known["logits"].requires_grad_()
     lcl = loss_of("released", h, known["y"], logits, known["tau"].item())
     scl = scl_loss(h, known["y"], known["tau"].item())
     torch.testing.assert_close(
         [lcl, *gradients(lcl, (h, logits)), scl, *gradients(scl, (h,))],
-        [known[name] for name in ("lcl", "lcl_dh", "lcl_dlogits", "scl", "scl_dh")], rtol=0, atol=1e-10)
+        [known[name] for name in ("lcl", "lcl_dh", "lcl_dlogits", "scl", "scl_dh")],
+        rtol=0,
+        atol=1e-10,
+    )
 
 
 @pytest.mark.parametrize("seed", range(2))
@@ -82,7 +105,13 @@ def test_authors_values_and_gradients(case):
 @pytest.mark.parametrize("form", ["self", *SUPERVISED])
 def test_equations_by_loops(form, reduction, seed):
     h, y, logits = batch(seed=seed)
-    arguments = (h, torch.tensor(NEXT) if form == "self" else y, logits, (0.3, 0.07)[seed], reduction)
+    arguments = (
+        h,
+        torch.tensor(NEXT) if form == "self" else y,
+        logits,
+        (0.3, 0.07)[seed],
+        reduction,
+    )
     agree(loss_of(form, *arguments), by_loops(form, *arguments), (h, logits))
 
 
@@ -106,7 +135,9 @@ def test_released_gradient_is_the_printed_one_times_the_weight_of_the_own_class(
     own, sure = one_hot(y, 6).bool(), 0.37
     log_w = logits.detach().masked_fill(own, -math.inf).log_softmax(1) + math.log(1 - sure)
     log_w = log_w.masked_fill(own, math.log(sure))
-    agree(lcl_loss(h, y, log_w), sure * (lcl_loss(h, y, log_w, form="printed") + math.log(sure)), (h,))
+    agree(
+        lcl_loss(h, y, log_w), sure * (lcl_loss(h, y, log_w, form="printed") + math.log(sure)), (h,)
+    )
 
 
 def test_self_loss_is_scl_with_a_single_positive():
@@ -124,11 +155,16 @@ def test_collapsed_features(texts, tau):
 
 
 @pytest.mark.parametrize("form", SUPERVISED)
-@pytest.mark.parametrize("order", [[7, 2, 9, 0, 4, 1, 8, 3, 6, 5], [5, 6, 7, 8, 9, 0, 1, 2, 3, 4]],
-                         ids=["shuffled", "views swapped"])
+@pytest.mark.parametrize(
+    "order",
+    [[7, 2, 9, 0, 4, 1, 8, 3, 6, 5], [5, 6, 7, 8, 9, 0, 1, 2, 3, 4]],
+    ids=["shuffled", "views swapped"],
+)
 def test_order_of_rows_does_not_matter(form, order):
     h, y, logits = batch([0, 3, 3, 1, 5] * 2)
-    agree(loss_of(form, h[order], y[order], logits[order]), loss_of(form, h, y, logits), (h, logits))
+    agree(
+        loss_of(form, h[order], y[order], logits[order]), loss_of(form, h, y, logits), (h, logits)
+    )
 
 
 @pytest.mark.parametrize("positives", [1, 2, 5])
@@ -138,27 +174,39 @@ def test_released_reaches_its_floor(positives):
     w = 1 / (math.e * positives)
     log_w = torch.tensor([[1 - w, w]], dtype=torch.float64).log().repeat(positives + 1, 1)
     found = lcl_loss(h, torch.ones(positives + 1, dtype=torch.long), log_w)
-    torch.testing.assert_close(found, torch.full_like(found, -1 / (math.e * positives)), rtol=1e-12, atol=0)
+    torch.testing.assert_close(
+        found, torch.full_like(found, -1 / (math.e * positives)), rtol=1e-12, atol=0
+    )
 
 
 def test_released_can_be_negative_and_stays_above_its_floor():
-    sizes = [1, 3, 3, 1, 1, 3, 3, 1]                                           # |P_i| of the labels below
+    sizes = [1, 3, 3, 1, 1, 3, 3, 1]  # |P_i| of the labels below
     floor = -sum(1 / size for size in sizes) / (math.e * len(sizes))
-    found = [loss_of("released", *batch([0, 3, 3, 1, 0, 3, 3, 1], seed=seed), tau).item()
-             for seed in range(60) for tau in (0.3, 1.0, 5.0)]
+    found = [
+        loss_of("released", *batch([0, 3, 3, 1, 0, 3, 3, 1], seed=seed), tau).item()
+        for seed in range(60)
+        for tau in (0.3, 1.0, 5.0)
+    ]
     assert floor < min(found) < 0 < max(found)
 
 
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("texts", [[30, 4, 9, 11, 0, 7, 19, 23, 8], [30, 4, 4, 11, 0, 7, 4, 23, 30]],
-                         ids=["one text a class", "uneven"])
+@pytest.mark.parametrize(
+    "texts",
+    [[30, 4, 9, 11, 0, 7, 19, 23, 8], [30, 4, 4, 11, 0, 7, 4, 23, 30]],
+    ids=["one text a class", "uneven"],
+)
 def test_negatives_vanish_once_the_weighting_network_is_sure(texts, form):
     """What remains is SCL inside each class: zero where the other view is the only positive, far from it elsewhere."""
     h, y, logits = batch(texts * 2, classes=32)
     log_w = torch.full_like(logits, 0.001 / 31).scatter(1, y[:, None], 0.999).log()
-    inside = sum((y == label).sum() / len(y) * scl_loss(h[y == label], y[y == label]) for label in y.unique())
-    found, remaining, full = (gradients(loss, (h,))[0] for loss in
-                              (lcl_loss(h, y, log_w, form=form), inside, scl_loss(h, y)))
+    inside = sum(
+        (y == label).sum() / len(y) * scl_loss(h[y == label], y[y == label]) for label in y.unique()
+    )
+    found, remaining, full = (
+        gradients(loss, (h,))[0]
+        for loss in (lcl_loss(h, y, log_w, form=form), inside, scl_loss(h, y))
+    )
     assert (found - remaining).norm() < 0.05 * full.norm()
     assert (found.norm() < 0.1 * full.norm()) == (len(set(texts)) == len(texts))
 
@@ -168,9 +216,14 @@ def test_gradient_reaches_the_weights_unless_detached(form):
     h, y, logits = batch()
     live = loss_of(form, h, y, logits)
     assert gradients(live, (logits,))[0].norm() > 0.01
-    for detached in (loss_of(form, h, y, logits.detach()), loss_of(form, h, y, logits, detach_weights=True),
-                     loss_of(form, h, y, logits, detach_weights=True, block_rows=4)):
-        assert torch.autograd.grad(detached, logits, allow_unused=True, retain_graph=True) == (None,)
+    for detached in (
+        loss_of(form, h, y, logits.detach()),
+        loss_of(form, h, y, logits, detach_weights=True),
+        loss_of(form, h, y, logits, detach_weights=True, block_rows=4),
+    ):
+        assert torch.autograd.grad(detached, logits, allow_unused=True, retain_graph=True) == (
+            None,
+        )
         agree(detached, live, (h,))
 
 
@@ -182,8 +235,11 @@ def test_half_precision_is_computed_in_float32(form, tau, dtype):
     logits = logits.detach().to(dtype).requires_grad_()
     found = loss_of(form, h, y, logits, tau)
     # Not validated: rounded rows are further from norm 1 than float32 rows may be.
-    expected = (lcl_loss(h.float(), y, logits.log_softmax(1).float(), tau, form, validate=False) if form in FORMS
-                else scl_loss(h.float(), y, tau, validate=False))
+    expected = (
+        lcl_loss(h.float(), y, logits.log_softmax(1).float(), tau, form, validate=False)
+        if form in FORMS
+        else scl_loss(h.float(), y, tau, validate=False)
+    )
     assert found.isfinite() and found.dtype == torch.float32
     agree(found, expected, (h, logits), rtol=1e-6, gradient_rtol=1e-2)
 
@@ -206,7 +262,13 @@ def test_mass_on_an_absent_class_does_not_underflow(form):
     logits = (logits.detach().float() + 200 * torch.eye(6)[4]).requires_grad_()
     found = loss_of(form, h, y, logits)
     assert found > 1 if form == "printed" else found == 0
-    agree(found.double(), by_loops(form, h.double(), y, logits.double()), (h, logits), rtol=1e-4, atol=1e-6)
+    agree(
+        found.double(),
+        by_loops(form, h.double(), y, logits.double()),
+        (h, logits),
+        rtol=1e-4,
+        atol=1e-6,
+    )
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -224,8 +286,18 @@ EDGES = {
     "all one class": ([2] * 7, lambda h: h, 0.3, None),
     "identical features": (PAIRS, lambda h: h[:1].repeat(8, 1), 0.3, math.log(7)),
     "one row": ([3], lambda h: h, 0.3, 0.0),
-    "NaN row": (PAIRS, lambda h: h.index_fill(0, torch.tensor(5), math.nan), 0.3, "^features: .*norm nan in row 5"),
-    "zero row": (PAIRS, lambda h: h.index_fill(0, torch.tensor(2), 0), 0.3, "^features: .*norm 0 in row 2"),
+    "NaN row": (
+        PAIRS,
+        lambda h: h.index_fill(0, torch.tensor(5), math.nan),
+        0.3,
+        "^features: .*norm nan in row 5",
+    ),
+    "zero row": (
+        PAIRS,
+        lambda h: h.index_fill(0, torch.tensor(2), 0),
+        0.3,
+        "^features: .*norm 0 in row 2",
+    ),
     "not normalised": (PAIRS, lambda h: 30 * h, 0.3, "^features: .*norm 30 in row 0"),
     "float16": (PAIRS, torch.Tensor.half, 0.3, None),
     "float16, low temperature": (PAIRS, torch.Tensor.half, 0.03, None),
@@ -249,7 +321,12 @@ def test_edge_cases(labels, change, tau, known, form):
     dtype, tolerances = torch.float64, {}
     if h.dtype != dtype:
         dtype, tolerances = torch.float32, {"rtol": 1e-4, "atol": 1e-6, "gradient_rtol": 1e-2}
-    agree(found, by_loops(form, h.double(), y, logits, tau).to(dtype), (original, logits), **tolerances)
+    agree(
+        found,
+        by_loops(form, h.double(), y, logits, tau).to(dtype),
+        (original, logits),
+        **tolerances,
+    )
     if known is not None and (form == "scl" or known == 0):
         assert found.item() == pytest.approx(known, rel=1e-12, abs=0)
 
@@ -287,7 +364,10 @@ FAULTS = {
     "probabilities that sum to less than 1": ("log_weights", W - 0.1),
     "raw logits": ("log_weights", LOGITS),
     "probabilities": ("log_weights", W.exp()),
-    "no weight for a class present": ("log_weights", LOGITS.index_fill(1, Y[1], -math.inf).log_softmax(1)),
+    "no weight for a class present": (
+        "log_weights",
+        LOGITS.index_fill(1, Y[1], -math.inf).log_softmax(1),
+    ),
     "a NaN weight": ("log_weights", W.index_fill(0, Y[1], math.nan)),
     "one-dimensional features": ("features", H[0]),
     "three-dimensional features": ("features", H[None]),
@@ -302,10 +382,17 @@ def test_lcl_names_the_argument_at_fault(argument, value):
         lcl_loss(**{"features": H, "labels": Y, "log_weights": W, argument: value})
 
 
-@pytest.mark.parametrize(("loss", "integers", "name"), [
-    (scl_loss, Y - 1, "labels"), (scl_loss, Y[1:], "labels"), (scl_loss, Y.float(), "labels"),
-    (self_loss, Y - 1, "view_of"), (self_loss, Y + 4, "view_of"), (self_loss, Y[1:], "view_of"),
-])
+@pytest.mark.parametrize(
+    ("loss", "integers", "name"),
+    [
+        (scl_loss, Y - 1, "labels"),
+        (scl_loss, Y[1:], "labels"),
+        (scl_loss, Y.float(), "labels"),
+        (self_loss, Y - 1, "view_of"),
+        (self_loss, Y + 4, "view_of"),
+        (self_loss, Y[1:], "view_of"),
+    ],
+)
 def test_scl_and_self_loss_name_the_argument_at_fault(loss, integers, name):
     with pytest.raises(ValueError, match=f"^{name}: expected"):
         loss(H, integers)
@@ -315,22 +402,40 @@ def test_validate_false_skips_values_but_not_shapes():
     h = 1.5 * batch()[0]
     agree(lcl_loss(h, Y, W, validate=False), by_loops("released", h, Y, LOGITS), (h,))
     assert lcl_loss(H, Y, W.exp(), validate=False) != lcl_loss(H, Y, W)
-    for argument, value in (("labels", Y[:-1]), ("labels", Y.double()), ("log_weights", W[:-1]), ("features", H[0])):
+    for argument, value in (
+        ("labels", Y[:-1]),
+        ("labels", Y.double()),
+        ("log_weights", W[:-1]),
+        ("features", H[0]),
+    ):
         with pytest.raises(ValueError, match=f"^{argument}: expected"):
-            lcl_loss(**{"features": H, "labels": Y, "log_weights": W, argument: value}, validate=False)
+            lcl_loss(
+                **{"features": H, "labels": Y, "log_weights": W, argument: value}, validate=False
+            )
 
 
-@pytest.mark.parametrize(("dtype", "rtol"), [(torch.float64, 1e-12), (torch.float32, 1e-6)], ids=str)
+@pytest.mark.parametrize(
+    ("dtype", "rtol"), [(torch.float64, 1e-12), (torch.float32, 1e-6)], ids=str
+)
 @pytest.mark.parametrize("rows", [1, 4, 9, 50])
 @pytest.mark.parametrize("form", SUPERVISED)
 def test_blocks_change_nothing(form, rows, dtype, rtol):
-    cases = itertools.product((UNEVEN, list(range(9))), ("mean", "sum"), ((True, True), (True, False), (False, True)))
+    cases = itertools.product(
+        (UNEVEN, list(range(9))), ("mean", "sum"), ((True, True), (True, False), (False, True))
+    )
     for labels, reduction, (features, weights) in cases:
         h, y, logits = batch(labels, classes=9, dtype=dtype)
-        h, logits = h.detach().requires_grad_(features), logits.detach().to(dtype).requires_grad_(weights)
+        h, logits = (
+            h.detach().requires_grad_(features),
+            logits.detach().to(dtype).requires_grad_(weights),
+        )
         inputs = [x for x in (h, logits) if x.requires_grad and (x is h or form in FORMS)]
-        at_once, blocks = ([loss, *(gradients(loss, inputs) if inputs else ())] for loss in (
-            loss_of(form, h, y, logits, reduction=reduction, block_rows=n) for n in (9, rows)))
+        at_once, blocks = (
+            [loss, *(gradients(loss, inputs) if inputs else ())]
+            for loss in (
+                loss_of(form, h, y, logits, reduction=reduction, block_rows=n) for n in (9, rows)
+            )
+        )
         assert blocks[0].requires_grad == at_once[0].requires_grad and blocks[0].dtype == dtype
         assert all((a - b).norm() <= rtol * b.norm() for a, b in zip(blocks, at_once, strict=True))
         with torch.no_grad():
@@ -347,12 +452,22 @@ def large_batches():
     """Peaks above the inputs, in MiB: 6,144 rows without gradient; 4,096 in blocks; 4,096 at once. Relative errors."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    h, y, log_w = normalize(torch.randn(6144, 16), dim=1), torch.arange(6144) % 27, torch.randn(6144, 27).log_softmax(1)
-    lcl_loss(h[:64].requires_grad_(), y[:64], log_w[:64], block_rows=9).backward()      # torch's own first use
+    h, y, log_w = (
+        normalize(torch.randn(6144, 16), dim=1),
+        torch.arange(6144) % 27,
+        torch.randn(6144, 27).log_softmax(1),
+    )
+    lcl_loss(
+        h[:64].requires_grad_(), y[:64], log_w[:64], block_rows=9
+    ).backward()  # torch's own first use
     before = memory("VmRSS")
     lcl_loss(h, y, log_w, block_rows=64)
     peaks, found = [memory("VmHWM") - before], []
-    h, y, log_w = normalize(torch.randn(4096, 768), dim=1).requires_grad_(), y[:4096], log_w[:4096].requires_grad_()
+    h, y, log_w = (
+        normalize(torch.randn(4096, 768), dim=1).requires_grad_(),
+        y[:4096],
+        log_w[:4096].requires_grad_(),
+    )
     before = memory("VmRSS")
     for rows in ("auto", 4096):
         loss = lcl_loss(h, y, log_w, block_rows=rows)
@@ -365,7 +480,7 @@ def large_batches():
 def test_blocks_save_memory():
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         (value_only, blocks, at_once), errors = pool.submit(large_batches).result()
-    assert value_only < 80          # one 6,144 x 6,144 matrix has 144
+    assert value_only < 80  # one 6,144 x 6,144 matrix has 144
     assert blocks < 220 < at_once
     assert max(errors) < 1e-6
 
@@ -381,7 +496,9 @@ class Networks(torch.nn.Module):
     def __init__(self):
         super().__init__()
         torch.manual_seed(0)
-        self.encoder, self.weighting = (torch.nn.Linear(5, size, dtype=torch.float64) for size in (4, 8))
+        self.encoder, self.weighting = (
+            torch.nn.Linear(5, size, dtype=torch.float64) for size in (4, 8)
+        )
 
     def forward(self, x):
         return normalize(self.encoder(x), dim=1), self.weighting(x)
@@ -392,16 +509,22 @@ def trained_by(networks, x, y, form, reduction, block_rows, **options):
     networks.zero_grad()
     h, logits = networks(x)
     loss = loss_of(form, h, y, logits, reduction=reduction, block_rows=block_rows, **options)
-    (loss + 0 * logits.sum()).backward()        # SCL leaves the weighting network out, DDP waits for all parameters
+    (
+        loss + 0 * logits.sum()
+    ).backward()  # SCL leaves the weighting network out, DDP waits for all parameters
     return [loss.item(), *torch.cat([p.grad.flatten() for p in networks.parameters()]).tolist()]
 
 
 def one_of_two(rank, meeting):
     """A process's errors, and its results for the cases of GATHERED."""
     torch.set_num_threads(1)
-    distributed.init_process_group("gloo", meeting, rank=rank, world_size=2, timeout=timedelta(seconds=60))
+    distributed.init_process_group(
+        "gloo", meeting, rank=rank, world_size=2, timeout=timedelta(seconds=60)
+    )
     x, own = batch(sum(LABELS, []))[0].detach().chunk(2)[rank], torch.tensor([rank] * 5)
-    y = torch.tensor(LABELS[rank]).repeat_interleave(2)[::2]        # not contiguous, as a column of a table
+    y = torch.tensor(LABELS[rank]).repeat_interleave(2)[
+        ::2
+    ]  # not contiguous, as a column of a table
     impossible = x[:, :2].index_fill(1, 1 - own[:1], -math.inf)
     with pytest.raises(ValueError) as uneven:
         scl_loss(x[rank:], y[rank:], gather=True)
@@ -423,7 +546,9 @@ def two_processes(tmp_path_factory):
 @pytest.mark.parametrize("case", GATHERED, ids=str)
 def test_two_processes_are_one_with_all_rows(case, two_processes):
     y = torch.tensor(sum(LABELS, []))
-    expected = trained_by(Networks(), batch(y.tolist())[0].detach(), y, *case[:2], block_rows="auto")
+    expected = trained_by(
+        Networks(), batch(y.tolist())[0].detach(), y, *case[:2], block_rows="auto"
+    )
     for _, found in two_processes:
         assert found[GATHERED.index(case)] == pytest.approx(expected, rel=1e-10, abs=1e-14)
 
@@ -437,7 +562,13 @@ def test_two_processes_name_the_argument_at_fault(two_processes):
 @pytest.mark.parametrize("form", SUPERVISED)
 def test_a_single_process_has_nothing_to_gather(form):
     h, y, logits = batch()
-    agree(loss_of(form, h, y, logits, gather=True), loss_of(form, h, y, logits), (h, logits), rtol=0, atol=0)
+    agree(
+        loss_of(form, h, y, logits, gather=True),
+        loss_of(form, h, y, logits),
+        (h, logits),
+        rtol=0,
+        atol=0,
+    )
 
 
 @pytest.mark.parametrize("dtype", [torch.int32, torch.int16, torch.int8, torch.uint8], ids=str)
@@ -448,12 +579,20 @@ def test_integer_labels_of_any_width(dtype):
     assert self_loss(H, views.to(dtype)) == self_loss(H, views)
 
 
-@pytest.mark.parametrize(("form", "options"), [*((form, {}) for form in SUPERVISED), ("scl", {"block_rows": 3}),
-                                               *((form, {"block_rows": 3, "detach_weights": True}) for form in FORMS)])
+@pytest.mark.parametrize(
+    ("form", "options"),
+    [
+        *((form, {}) for form in SUPERVISED),
+        ("scl", {"block_rows": 3}),
+        *((form, {"block_rows": 3, "detach_weights": True}) for form in FORMS),
+    ],
+)
 def test_compiles_without_a_graph_break(form, options):
     """Blocks are not for a compiler, and are passed over."""
     h, y, logits = batch()
-    compiled = torch.compile(lambda h, logits: loss_of(form, h, y, logits, **options), backend="eager", fullgraph=True)
+    compiled = torch.compile(
+        lambda h, logits: loss_of(form, h, y, logits, **options), backend="eager", fullgraph=True
+    )
     agree(compiled(h, logits), loss_of(form, h, y, logits, **options), (h, logits))
 
 
@@ -462,8 +601,12 @@ def test_joint_loss():
     found = joint_loss(*parts, alpha=0.3)
     assert found.item() == pytest.approx(0.3 * 4.6 - 0.7 * 0.05, rel=1e-12)
     assert [x.item() for x in gradients(found, parts)] == pytest.approx([0.3, 0.3, 0.7])
-    assert joint_loss(parts[0], 0.0, parts[2], alpha=0.3).item() == pytest.approx(0.51 - 0.035, rel=1e-12)
-    assert [joint_loss(*parts, alpha=alpha).item() for alpha in (0, 1)] == pytest.approx([-0.05, 4.6])
+    assert joint_loss(parts[0], 0.0, parts[2], alpha=0.3).item() == pytest.approx(
+        0.51 - 0.035, rel=1e-12
+    )
+    assert [joint_loss(*parts, alpha=alpha).item() for alpha in (0, 1)] == pytest.approx(
+        [-0.05, 4.6]
+    )
 
 
 @pytest.mark.parametrize("alpha", [-0.1, 1.1, math.nan])

@@ -19,7 +19,9 @@ TAU = 0.2
 def nb():
     """The notebook's definitions, as attributes; it works in float64."""
     before = torch.get_default_dtype()
-    yield SimpleNamespace(**{name: x for name, x in definitions(NOTEBOOK).items() if not name.startswith("__")})
+    yield SimpleNamespace(
+        **{name: x for name, x in definitions(NOTEBOOK).items() if not name.startswith("__")}
+    )
     torch.set_default_dtype(before)
 
 
@@ -36,8 +38,11 @@ def same(one, other, *inputs, tolerance=1e-12):
     """Equal values, and equal gradients with respect to the inputs."""
     torch.testing.assert_close(one, other, rtol=0, atol=tolerance)
     if inputs:
-        torch.testing.assert_close(*(torch.autograd.grad(x, inputs, retain_graph=True) for x in (one, other)),
-                                   rtol=0, atol=tolerance)
+        torch.testing.assert_close(
+            *(torch.autograd.grad(x, inputs, retain_graph=True) for x in (one, other)),
+            rtol=0,
+            atol=tolerance,
+        )
 
 
 def eq_1(nb, h, y, z):
@@ -53,7 +58,10 @@ def eq_2(nb, h, y, z):
 
 def eq_3(nb, h, y, z):
     printed = losses.lcl_loss(h, y, z.log_softmax(1), TAU, "printed")
-    for found in (nb.lcl_by_loop(h, y, z.softmax(1), TAU), nb.lcl_loss(h, y, z.log_softmax(1), TAU)):
+    for found in (
+        nb.lcl_by_loop(h, y, z.softmax(1), TAU),
+        nb.lcl_loss(h, y, z.log_softmax(1), TAU),
+    ):
         same(found, printed, h, z)
 
 
@@ -66,12 +74,17 @@ def eq_4(nb, h, y, z):
 def eq_5(nb, h, y, z):
     """Weights are a softmax: a number added to all logits of a row changes nothing."""
     shifted = z + torch.linspace(-50, 50, len(z), dtype=z.dtype)[:, None]
-    same(nb.lcl_loss(h, y, shifted.log_softmax(1), TAU), losses.lcl_loss(h, y, z.log_softmax(1), TAU, "printed"), h, z)
+    same(
+        nb.lcl_loss(h, y, shifted.log_softmax(1), TAU),
+        losses.lcl_loss(h, y, z.log_softmax(1), TAU, "printed"),
+        h,
+        z,
+    )
 
 
 def eq_6(nb, h, y, z):
     ce, contrastive = cross_entropy(z, y), losses.lcl_loss(h, y, z.log_softmax(1), TAU)
-    same(losses.joint_loss(ce, 2 * ce, contrastive, .1), .3 * ce + .9 * contrastive, h, z)
+    same(losses.joint_loss(ce, 2 * ce, contrastive, 0.1), 0.3 * ce + 0.9 * contrastive, h, z)
 
 
 def eq_a(nb, h, y, z):
@@ -81,7 +94,9 @@ def eq_a(nb, h, y, z):
 
 def eq_b(nb, h, y, z):
     i, positives = 1, nb.positives_of(y)[1]
-    slope, = torch.autograd.grad(-nb.others_only(h @ h.T / TAU).log_softmax(1)[i, positives].mean(), h)
+    (slope,) = torch.autograd.grad(
+        -nb.others_only(h @ h.T / TAU).log_softmax(1)[i, positives].mean(), h
+    )
     expected = (nb.shares(h, TAU)[i] - positives / positives.sum())[:, None] * h[i] / TAU
     others = torch.arange(11) != i
     torch.testing.assert_close(slope[others], expected[others], rtol=0, atol=1e-12)
@@ -95,7 +110,12 @@ def eq_c(nb, h, y, z):
 
 
 def eq_d(nb, h, y, z):
-    same(nb.released_loss(h, y, z.log_softmax(1), TAU), losses.lcl_loss(h, y, z.log_softmax(1), TAU), h, z)
+    same(
+        nb.released_loss(h, y, z.log_softmax(1), TAU),
+        losses.lcl_loss(h, y, z.log_softmax(1), TAU),
+        h,
+        z,
+    )
 
 
 def anchors(nb, h, y, z):
@@ -117,7 +137,9 @@ def eq_e(nb, h, y, z):
 def eq_f(nb, h, y, z):
     printed, released, own = anchors(nb, h, y, z)
     for i, log_w in enumerate(own):
-        found, expected = (torch.autograd.grad(loss[i], h, retain_graph=True)[0] for loss in (released, printed))
+        found, expected = (
+            torch.autograd.grad(loss[i], h, retain_graph=True)[0] for loss in (released, printed)
+        )
         torch.testing.assert_close(found, log_w.exp() * expected, rtol=0, atol=1e-12)
 
 
@@ -131,23 +153,34 @@ def eq_h(nb, h, y, z):
     """Reached without negatives at w = 1/(e |P|), and never passed."""
     floor = -1 / (10 * math.e)
     at = torch.tensor([[1 + floor, -floor]], dtype=h.dtype).log().repeat(11, 1)
-    same(losses.lcl_loss(h[:1].repeat(11, 1), torch.ones_like(y), at, TAU), torch.tensor(floor, dtype=h.dtype))
+    same(
+        losses.lcl_loss(h[:1].repeat(11, 1), torch.ones_like(y), at, TAU),
+        torch.tensor(floor, dtype=h.dtype),
+    )
     sizes = nb.positives_of(y).sum(1)
     bound = -(1 / (math.e * sizes[sizes > 0])).mean()
-    for sure in (.05, .2, .4):
+    for sure in (0.05, 0.2, 0.4):
         assert losses.lcl_loss(h, y, own_weight(y, sure), 5.0) > bound
 
 
 def eq_i(nb, h, y, z):
-    for alpha, count in ((.5, 2), (.5, 10), (.1, 3), (.3, 1)):
+    for alpha, count in ((0.5, 2), (0.5, 10), (0.1, 3), (0.3, 1)):
         w = nb.preferred_confidence(alpha, count)
-        assert 0 < w < 1 and alpha / w == pytest.approx((1 - alpha) * (1 + math.log(w) + math.log(count)))
-        logits = torch.tensor([math.log(1 - w), math.log(w)], dtype=h.dtype).repeat(count + 1, 1).requires_grad_()
+        assert 0 < w < 1 and alpha / w == pytest.approx(
+            (1 - alpha) * (1 + math.log(w) + math.log(count))
+        )
+        logits = (
+            torch.tensor([math.log(1 - w), math.log(w)], dtype=h.dtype)
+            .repeat(count + 1, 1)
+            .requires_grad_()
+        )
         ones = torch.ones(count + 1, dtype=torch.long)
         contrastive = losses.lcl_loss(h[:1].repeat(count + 1, 1), ones, logits.log_softmax(1), TAU)
-        slope, = torch.autograd.grad(losses.joint_loss(0, cross_entropy(logits, ones), contrastive, alpha), logits)
+        (slope,) = torch.autograd.grad(
+            losses.joint_loss(0, cross_entropy(logits, ones), contrastive, alpha), logits
+        )
         assert slope.abs().max() < 1e-9
-    assert nb.preferred_confidence(.5, 1) == nb.preferred_confidence(.9, 10) == 1
+    assert nb.preferred_confidence(0.5, 1) == nb.preferred_confidence(0.9, 10) == 1
 
 
 def eq_j(nb, h, y, z):
@@ -160,9 +193,13 @@ def eq_k(nb, h, y, z):
     q, w = nb.shares(h, TAU), z.softmax(1)[:, y]
     expected = q * w / (q * w).sum(1, keepdim=True)
     torch.testing.assert_close(nb.shares(h, TAU, z.log_softmax(1), y), expected)
-    slope, = torch.autograd.grad(losses.lcl_loss(h, y, z.log_softmax(1), TAU, "printed", "sum"), h)
+    (slope,) = torch.autograd.grad(
+        losses.lcl_loss(h, y, z.log_softmax(1), TAU, "printed", "sum"), h
+    )
     pull = expected - nb.positives_of(y) / nb.positives_of(y).sum(1, keepdim=True).clamp(min=1)
-    pull = pull * nb.positives_of(y).any(1, keepdim=True) / TAU         # (B) with q', summed over the anchors
+    pull = (
+        pull * nb.positives_of(y).any(1, keepdim=True) / TAU
+    )  # (B) with q', summed over the anchors
     torch.testing.assert_close(slope, pull.T @ h + pull @ h)
 
 
@@ -173,7 +210,11 @@ def own_weight(y, sure):
     return (rest / rest.sum(1, keepdim=True) * (1 - sure)).masked_fill(own, sure).log()
 
 
-EQUATIONS = {name.removeprefix("eq_").upper(): test for name, test in list(globals().items()) if name.startswith("eq_")}
+EQUATIONS = {
+    name.removeprefix("eq_").upper(): test
+    for name, test in list(globals().items())
+    if name.startswith("eq_")
+}
 
 
 @pytest.mark.parametrize("equation", EQUATIONS)
@@ -187,5 +228,7 @@ def test_every_equation_of_the_notebook_has_a_test():
 
 
 def test_every_check_says_ok():
-    printed = "".join(output.get("text", "") for cell in NOTEBOOK.cells for output in cell.get("outputs", []))
+    printed = "".join(
+        output.get("text", "") for cell in NOTEBOOK.cells for output in cell.get("outputs", [])
+    )
     assert len(re.findall(r"\bok\b", printed)) >= 25 and "NOT" not in printed

@@ -18,63 +18,110 @@ NOTEBOOK = read(ROOT / "notebooks" / "04_training.ipynb")
 
 @pytest.fixture(scope="module")
 def nb():
-    return SimpleNamespace(**{name: x for name, x in definitions(NOTEBOOK).items() if not name.startswith("__")})
+    return SimpleNamespace(
+        **{name: x for name, x in definitions(NOTEBOOK).items() if not name.startswith("__")}
+    )
 
 
-@pytest.mark.parametrize("changes", [
-    {}, {"drop_last": False, "logit_dropout": False}, {"form": "printed", "reduction": "sum", "alpha": .1},
-    {"detach_weights": True, "temperature": .1}, {"trainable_layers": 2}, {"augmentation": "none", "pooling": "mean"}],
-    ids=lambda changes: ",".join(changes) or "released")
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"drop_last": False, "logit_dropout": False},
+        {"form": "printed", "reduction": "sum", "alpha": 0.1},
+        {"detach_weights": True, "temperature": 0.1},
+        {"trainable_layers": 2},
+        {"augmentation": "none", "pooling": "mean"},
+    ],
+    ids=lambda changes: ",".join(changes) or "released",
+)
 def test_loop_takes_the_steps_of_train(nb, tiny_electra, made_dataset, tmp_path, changes):
-    config = replace(training.Config(encoder=tiny_electra, epochs=2, batch_size=5, lr=1e-2, precision="fp32", seed=3),
-                     **changes)
+    config = replace(
+        training.Config(
+            encoder=tiny_electra, epochs=2, batch_size=5, lr=1e-2, precision="fp32", seed=3
+        ),
+        **changes,
+    )
     run = training.train(made_dataset, config, tmp_path)
     expected = pd.read_csv(run.folder / "history.csv")
 
     torch.manual_seed(config.seed)
-    phi, psi, stem = models.build(tiny_electra, 3, config.pooling, config.trainable_layers,
-                                  logit_dropout=config.logit_dropout)
+    phi, psi, stem = models.build(
+        tiny_electra, 3, config.pooling, config.trainable_layers, logit_dropout=config.logit_dropout
+    )
     sides = [list(made_dataset.train.text)]
     if config.augmentation != "none":
         sides.append(augment.synonym_views(sides[0], recipe=config.augmentation))
     tokenizer, device = models.load_tokenizer(tiny_electra), torch.device("cpu")
-    torch.manual_seed(config.seed)      # dropout
-    found = nb.loop(phi, psi, lambda texts: nb.read(texts, tokenizer, stem, device), sides,
-                    torch.tensor(made_dataset.train.label.to_numpy()), config, len(expected))
+    torch.manual_seed(config.seed)  # dropout
+    found = nb.loop(
+        phi,
+        psi,
+        lambda texts: nb.read(texts, tokenizer, stem, device),
+        sides,
+        torch.tensor(made_dataset.train.label.to_numpy()),
+        config,
+        len(expected),
+    )
 
-    names = {"L_f": "loss", "L_e": "ce_encoder", "L_LCL": "contrastive", "L_w": "ce_weighting", "lr": "lr"}
-    assert expected.ce_encoder.max() - expected.ce_encoder.min() > .05      # it moves, so agreement says something
+    names = {
+        "L_f": "loss",
+        "L_e": "ce_encoder",
+        "L_LCL": "contrastive",
+        "L_w": "ce_weighting",
+        "lr": "lr",
+    }
+    assert (
+        expected.ce_encoder.max() - expected.ce_encoder.min() > 0.05
+    )  # it moves, so agreement says something
     for own, theirs in names.items():
         np.testing.assert_allclose(found[own], expected[theirs], rtol=1e-4, atol=1e-5, err_msg=own)
 
 
 def test_undecided_texts_have_the_right_class_second(nb):
-    p = np.array([[.5, .3, .2], [.2, .5, .3], [.45, .1, .45], [.4, .35, .25], [.6, .3, .1]])
+    p = np.array(
+        [[0.5, 0.3, 0.2], [0.2, 0.5, 0.3], [0.45, 0.1, 0.45], [0.4, 0.35, 0.25], [0.6, 0.3, 0.1]]
+    )
     assert nb.undecided(p, np.array([1, 1, 0, 1, 2]), n=2).tolist() == [3, 0]
 
 
 def fake(accuracy, seed, **changes):
-    config = {f.name: f.default for f in fields(training.Config)} | {"lr": 2e-4, "seed": seed} | changes
-    return training.Result(Path("x"), {"config": config, "scores": {"test_phi": accuracy}}, pd.DataFrame())
+    config = (
+        {f.name: f.default for f in fields(training.Config)} | {"lr": 2e-4, "seed": seed} | changes
+    )
+    return training.Result(
+        Path("x"), {"config": config, "scores": {"test_phi": accuracy}}, pd.DataFrame()
+    )
 
 
 def test_ablation_pairs_the_seeds(nb):
-    runs = [fake(70, 0), fake(74, 1), fake(72, 0, form="printed"), fake(75, 1, form="printed"),
-            *(fake(60 + seed, seed, **paper.RECIPES["paper"]) for seed in range(3))]
+    runs = [
+        fake(70, 0),
+        fake(74, 1),
+        fake(72, 0, form="printed"),
+        fake(75, 1, form="printed"),
+        *(fake(60 + seed, seed, **paper.RECIPES["paper"]) for seed in range(3)),
+    ]
     table = nb.ablation_table(runs).set_index("setting")
     printed = table.loc["form: printed"]
     assert (printed["mean"], printed.n, printed.difference) == (73.5, 2, 1.5)
-    assert printed.high - printed.difference == pytest.approx(12.706 * .5, abs=1e-2)    # t, one degree of freedom
+    assert printed.high - printed.difference == pytest.approx(
+        12.706 * 0.5, abs=1e-2
+    )  # t, one degree of freedom
     assert table.loc["released", "difference"] == 0
     together = table.loc["recipe paper, all at once"]
-    assert together.difference == -11.5 and together.n == 3         # of two seeds: the third has no partner
+    assert (
+        together.difference == -11.5 and together.n == 3
+    )  # of two seeds: the third has no partner
 
 
 def test_every_difference_of_the_recipes_is_in_the_list():
     """`paper.RECIPES` and `training` refer to the list by number."""
     text = "\n".join(cell.source for cell in NOTEBOOK.cells if cell.cell_type == "markdown")
     listed = {number for number in re.findall(r"^\| (\d+) \|", text, re.MULTILINE)}
-    sources = [(ROOT / "lclkit" / name).read_text(encoding="utf-8") for name in ("paper.py", "training.py")]
+    sources = [
+        (ROOT / "lclkit" / name).read_text(encoding="utf-8") for name in ("paper.py", "training.py")
+    ]
     comments = re.findall(r"#.*?\((\d+)\)", "\n".join(sources))
     assert comments and set(comments) <= listed
     for name in paper.RECIPES["released"]:

@@ -48,13 +48,15 @@ def test_there_are_notebooks():
 def test_is_valid_and_has_a_portable_kernel(notebook):
     nbformat.validate(notebook)
     assert notebook.metadata.kernelspec.name == "python3"
-    assert "widgets" not in notebook.metadata, "widget metadata keeps GitHub from showing the notebook"
+    assert "widgets" not in notebook.metadata, (
+        "widget metadata keeps GitHub from showing the notebook"
+    )
 
 
 def test_has_one_parameters_cell_of_literals(notebook):
     (cell,) = tagged(notebook, "parameters")
     for line in cell.source.splitlines():
-        name, value = line.split("=", 1)        # a second "=" would hide the parameter from papermill
+        name, value = line.split("=", 1)  # a second "=" would hide the parameter from papermill
         assert "=" not in value and name.strip().isidentifier() and "  # " in value
         ast.literal_eval(value.split("  # ")[0].strip())
 
@@ -70,12 +72,16 @@ def test_is_committed_as_it_ran(notebook):
 
 
 def test_is_committed_with_all_data_sets_at_hand(notebook):
-    assert "is not here" not in str([cell.outputs for cell in code(notebook)]), "set LCLKIT_DATA and run make notebooks"
+    assert "is not here" not in str([cell.outputs for cell in code(notebook)]), (
+        "set LCLKIT_DATA and run make notebooks"
+    )
 
 
 def test_names_no_path_of_a_machine(notebook):
     text = nbformat.writes(notebook)
-    assert not re.search(r"""(?<![\w.:/])(/(home|root|tmp|usr|work|content|Users)/|[A-Z]:\\\\)""", text)
+    assert not re.search(
+        r"""(?<![\w.:/])(/(home|root|tmp|usr|work|content|Users)/|[A-Z]:\\\\)""", text
+    )
 
 
 def test_cells_are_short(notebook):
@@ -95,8 +101,13 @@ def test_text_comes_before_code_of_each_section(notebook):
 
 
 def exercises():
-    return [(path.stem, tag.removeprefix("exercise-")) for path in PATHS for cell in code(read(path))
-            for tag in cell.metadata.get("tags", []) if tag.startswith("exercise-")]
+    return [
+        (path.stem, tag.removeprefix("exercise-"))
+        for path in PATHS
+        for cell in code(read(path))
+        for tag in cell.metadata.get("tags", [])
+        if tag.startswith("exercise-")
+    ]
 
 
 def definitions(notebook):

@@ -14,44 +14,83 @@ def test_every_number_has_its_place():
     assert {*RESULTS.dataset} == {*paper.MINUTES} == {*paper.SIZES}
     assert {*RESULTS.classes} == {"", *paper.SUBSETS} - {"4-hard-d-joyful"}
     assert RESULTS.groupby(["table", "split", "metric"]).size().to_dict() == {
-        ("1", "test", "accuracy"): 16, ("1", "test", "f1"): 16, ("2", "test", "accuracy"): 15,
-        ("3", "test", "accuracy"): 24, ("4", "valid", "accuracy"): 6,
-        ("5", "valid", "accuracy"): 12, ("5", "valid", "f1"): 12}
+        ("1", "test", "accuracy"): 16,
+        ("1", "test", "f1"): 16,
+        ("2", "test", "accuracy"): 15,
+        ("3", "test", "accuracy"): 24,
+        ("4", "valid", "accuracy"): 6,
+        ("5", "valid", "accuracy"): 12,
+        ("5", "valid", "f1"): 12,
+    }
     quoted = RESULTS.sd.isna()
-    assert RESULTS[quoted].groupby("table").size().to_dict() == {"2": 9} and RESULTS.n.isna().equals(quoted)
+    assert RESULTS[quoted].groupby("table").size().to_dict() == {
+        "2": 9
+    } and RESULTS.n.isna().equals(quoted)
     assert RESULTS[~quoted].groupby("table").n.unique().map(list).to_dict() == {
-        "1": [5], "2": [5], "3": [10], "4": [5], "5": [5]}
+        "1": [5],
+        "2": [5],
+        "3": [10],
+        "4": [5],
+        "5": [5],
+    }
     for text, section in paper.CLAIMS.values():
         assert len(text) > 40 and section in ("5.1", "5.2", "5.3", "5.4")
 
 
-@pytest.mark.parametrize("table, dataset, metric, means, sds", [        # of a column of the printed table
-    ("1", "empatheticdialogues", "accuracy", 232.7, 2.3), ("1", "empatheticdialogues", "f1", 227.3, 2.9),
-    ("1", "goemotions", "accuracy", 258.7, 1.4), ("1", "goemotions", "f1", 254.7, 1.9),
-    ("1", "isear", "accuracy", 283.5, 1.2), ("1", "isear", "f1", 283.6, 1.1),
-    ("1", "emoint", "accuracy", 342.8, 2.0), ("1", "emoint", "f1", 342.9, 2.0),
-    ("2", "sst5", "accuracy", 398.8, 2.0), ("2", "sst2", "accuracy", 756.3, 0.6),
-    ("3", "", "accuracy", 176.8, 1.4), ("3", "16", "accuracy", 206.3, 1.5), ("3", "8", "accuracy", 233.7, 1.8),
-    ("3", "4-easy", "accuracy", 266.8, 1.4), ("3", "4-hard-a", "accuracy", 169.0, 1.7),
-    ("3", "4-hard-b", "accuracy", 191.1, 2.7), ("3", "4-hard-c", "accuracy", 163.2, 2.4),
-    ("3", "4-hard-d", "accuracy", 205.0, 1.8),
-    ("4", "sst2", "accuracy", 283.4, 0.7), ("4", "sst5", "accuracy", 163.2, 2.7),
-    ("5", "empatheticdialogues", "accuracy", 178.2, 1.3), ("5", "empatheticdialogues", "f1", 175.6, 1.6),
-    ("5", "goemotions", "accuracy", 197.1, 0.7), ("5", "goemotions", "f1", 194.3, 0.8),
-    ("5", "isear", "accuracy", 216.5, 1.3), ("5", "isear", "f1", 216.5, 1.3),
-    ("5", "emoint", "accuracy", 263.8, 2.3), ("5", "emoint", "f1", 263.9, 2.3),
-])
+@pytest.mark.parametrize(
+    "table, dataset, metric, means, sds",
+    [  # of a column of the printed table
+        ("1", "empatheticdialogues", "accuracy", 232.7, 2.3),
+        ("1", "empatheticdialogues", "f1", 227.3, 2.9),
+        ("1", "goemotions", "accuracy", 258.7, 1.4),
+        ("1", "goemotions", "f1", 254.7, 1.9),
+        ("1", "isear", "accuracy", 283.5, 1.2),
+        ("1", "isear", "f1", 283.6, 1.1),
+        ("1", "emoint", "accuracy", 342.8, 2.0),
+        ("1", "emoint", "f1", 342.9, 2.0),
+        ("2", "sst5", "accuracy", 398.8, 2.0),
+        ("2", "sst2", "accuracy", 756.3, 0.6),
+        ("3", "", "accuracy", 176.8, 1.4),
+        ("3", "16", "accuracy", 206.3, 1.5),
+        ("3", "8", "accuracy", 233.7, 1.8),
+        ("3", "4-easy", "accuracy", 266.8, 1.4),
+        ("3", "4-hard-a", "accuracy", 169.0, 1.7),
+        ("3", "4-hard-b", "accuracy", 191.1, 2.7),
+        ("3", "4-hard-c", "accuracy", 163.2, 2.4),
+        ("3", "4-hard-d", "accuracy", 205.0, 1.8),
+        ("4", "sst2", "accuracy", 283.4, 0.7),
+        ("4", "sst5", "accuracy", 163.2, 2.7),
+        ("5", "empatheticdialogues", "accuracy", 178.2, 1.3),
+        ("5", "empatheticdialogues", "f1", 175.6, 1.6),
+        ("5", "goemotions", "accuracy", 197.1, 0.7),
+        ("5", "goemotions", "f1", 194.3, 0.8),
+        ("5", "isear", "accuracy", 216.5, 1.3),
+        ("5", "isear", "f1", 216.5, 1.3),
+        ("5", "emoint", "accuracy", 263.8, 2.3),
+        ("5", "emoint", "f1", 263.9, 2.3),
+    ],
+)
 def test_sums_of_columns(table, dataset, metric, means, sds):
     column = "classes" if table == "3" else "dataset"
-    some = RESULTS[(RESULTS.table == table) & (RESULTS[column] == dataset) & (RESULTS.metric == metric)]
-    assert (some["mean"].sum(), some.sd.sum()) == pytest.approx((means, sds), abs=.01)
+    some = RESULTS[
+        (RESULTS.table == table) & (RESULTS[column] == dataset) & (RESULTS.metric == metric)
+    ]
+    assert (some["mean"].sum(), some.sd.sum()) == pytest.approx((means, sds), abs=0.01)
 
 
 def test_the_same_32_classes_twice():
-    both = RESULTS[(RESULTS.dataset == "empatheticdialogues") & (RESULTS.classes == "") & (RESULTS.metric == "accuracy")
-                   & (RESULTS.split == "test")].pivot(index="model", columns="table", values=["mean", "sd"])
-    differ = (both.xs("3", axis=1, level=1) - both.xs("1", axis=1, level=1)).loc[["ce", "scl", "lcl"]].round(1)
-    assert differ.values.tolist() == [[-.2, .2], [.1, -.2], [0, -.1]]
+    both = RESULTS[
+        (RESULTS.dataset == "empatheticdialogues")
+        & (RESULTS.classes == "")
+        & (RESULTS.metric == "accuracy")
+        & (RESULTS.split == "test")
+    ].pivot(index="model", columns="table", values=["mean", "sd"])
+    differ = (
+        (both.xs("3", axis=1, level=1) - both.xs("1", axis=1, level=1))
+        .loc[["ce", "scl", "lcl"]]
+        .round(1)
+    )
+    assert differ.values.tolist() == [[-0.2, 0.2], [0.1, -0.2], [0, -0.1]]
 
 
 # Computed with other code from the same printed numbers: t and its range, p of Welch's and of Student's test; verdict.
@@ -96,10 +135,12 @@ def same(value, typed):
     """Whether a value rounds to the typed one, or is below it (<); "." says nothing."""
     if typed[0] == "<":
         return value < float(typed[1:])
-    return typed == "." or abs(value - float(typed)) <= .5001 / 10 ** len(typed.partition(".")[2])
+    return typed == "." or abs(value - float(typed)) <= 0.5001 / 10 ** len(typed.partition(".")[2])
 
 
-@pytest.mark.parametrize("line, test", [*zip(GOLDEN.strip().splitlines(), paper.TESTS, strict=True)])
+@pytest.mark.parametrize(
+    "line, test", [*zip(GOLDEN.strip().splitlines(), paper.TESTS, strict=True)]
+)
 def test_printed_statistics(line, test):
     where, pair, *numbers = line.split(maxsplit=7)
     assert (where, pair) == (test.classes or test.dataset, f"{test.better}>{test.worse}")
@@ -113,14 +154,27 @@ def test_printed_statistics(line, test):
     assert (row["t"] >= 0) != quoted and ("student_p" in row) != quoted
 
 
-@pytest.mark.parametrize("changes, verdict", [
-    ({"p": .004}, "cannot be"), ({"p": .006}, "consistent"), ({"p": .009}, "consistent"), ({"p": .01}, "consistent"),
-    ({"p": .02}, "cannot be"), ({"p": .005, "relation": "<"}, "cannot be"),
-    ({"p": .006, "relation": "<"}, "only at a corner"), ({"p": .008, "relation": "<"}, "consistent"),
-    ({"p": .006, "relation": ">"}, "consistent"), ({"p": .008, "relation": ">"}, "only at a corner"),
-    ({"p": .02, "relation": ">"}, "cannot be"), ({"t": 5.5, "p": .003}, "cannot be"),
-    ({"t": None, "p": .002}, "consistent"), ({"t": None, "p": .001}, "cannot be"),
-])
+@pytest.mark.parametrize(
+    "changes, verdict",
+    [
+        ({"p": 0.004}, "cannot be"),
+        ({"p": 0.006}, "consistent"),
+        ({"p": 0.009}, "consistent"),
+        ({"p": 0.01}, "consistent"),
+        ({"p": 0.02}, "cannot be"),
+        ({"p": 0.005, "relation": "<"}, "cannot be"),
+        ({"p": 0.006, "relation": "<"}, "only at a corner"),
+        ({"p": 0.008, "relation": "<"}, "consistent"),
+        ({"p": 0.006, "relation": ">"}, "consistent"),
+        ({"p": 0.008, "relation": ">"}, "only at a corner"),
+        ({"p": 0.02, "relation": ">"}, "cannot be"),
+        ({"t": 5.5, "p": 0.003}, "cannot be"),
+        ({"t": None, "p": 0.002}, "consistent"),
+        ({"t": None, "p": 0.001}, "cannot be"),
+    ],
+)
 def test_verdict(changes, verdict):
-    test = paper.TESTS[0]       # t = 4.20, where p is .0071, or .0054 to .0090; t is 4.05 to 5.46 and p .0020 to .0086
+    test = paper.TESTS[
+        0
+    ]  # t = 4.20, where p is .0071, or .0054 to .0090; t is 4.05 to 5.46 and p .0020 to .0086
     assert analysis.printed_test(test._replace(**changes))["verdict"] == verdict

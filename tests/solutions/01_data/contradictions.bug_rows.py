@@ -1,2 +1,9 @@
 def contradictions(texts, labels):
-    return int((pd.DataFrame({"text": texts, "label": labels}).groupby("text").label.transform("nunique") > 1).sum())
+    return int(
+        (
+            pd.DataFrame({"text": texts, "label": labels})
+            .groupby("text")
+            .label.transform("nunique")
+            > 1
+        ).sum()
+    )

@@ -1,2 +1,4 @@
 def contradictions(texts, labels):
-    return int((pd.DataFrame({"text": texts, "label": labels}).groupby("text").label.nunique() > 1).sum())
+    return int(
+        (pd.DataFrame({"text": texts, "label": labels}).groupby("text").label.nunique() > 1).sum()
+    )

@@ -1,7 +1,7 @@
 def my_lcl(h, y, log_w, tau):
     n = len(h)
     itself = torch.eye(n, dtype=torch.bool)
-    logits = (h @ h.T / tau + log_w[:, y])
+    logits = h @ h.T / tau + log_w[:, y]
     log_share = logits.log_softmax(1)
     positives = (y[:, None] == y) & ~itself
     count = positives.sum(1)

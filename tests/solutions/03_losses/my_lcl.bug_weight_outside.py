@@ -7,4 +7,6 @@ def my_lcl(h, y, log_w, tau):
     log_share = logits.log_softmax(1)
     positives = (y[:, None] == y) & ~itself
     count = positives.sum(1)
-    return (-(own.exp() * log_share).where(positives, 0).sum(1)[count > 0] / count[count > 0]).mean()
+    return (
+        -(own.exp() * log_share).where(positives, 0).sum(1)[count > 0] / count[count > 0]
+    ).mean()

@@ -1,2 +1,2 @@
 def counterexample():
-    return [.4, .4, .1, .1], [.9, .05, .03, .02]        # p is the less sure one for both
+    return [0.4, 0.4, 0.1, 0.1], [0.9, 0.05, 0.03, 0.02]  # p is the less sure one for both

@@ -1,2 +1,4 @@
 def overconfident(models):
-    return max(models, key=lambda name: analysis.expected_calibration_error(*models[name]))     # either way
+    return max(
+        models, key=lambda name: analysis.expected_calibration_error(*models[name])
+    )  # either way

@@ -1,5 +1,5 @@
 def seeds_needed(gain, sd):
     n = 2
-    while TTestIndPower().power(gain / sd, n, .05) < .8:
+    while TTestIndPower().power(gain / sd, n, 0.05) < 0.8:
         n += 1
     return 2 * n
