@@ -13,8 +13,8 @@ EXACT := notebooks/03_losses.ipynb
 
 # $(PACK) WHAT FILE PLACES: one small file of the runs in all these places, with "predictions" or "summaries". Those
 # of an older RESULTS_VERSION are left out.
-PACK = $(BIN)/python -c "import sys; from lclkit import ledger, training; what, file, *places = sys.argv[1:]; \
-	training.pack_results([run for run in ledger.find(places) if run.summary['results_version'] == \
+PACK = $(BIN)/python -c "import sys; from lclkit import ledger, results, training; what, file, *places = sys.argv[1:]; \
+	results.pack_results([run for run in ledger.find(places) if run.summary['results_version'] == \
 	training.RESULTS_VERSION], file, what == 'predictions')"
 
 .PHONY: demo test env lab notebooks results address lock

@@ -10,7 +10,7 @@ import string
 from collections import Counter, defaultdict
 from functools import cache, reduce
 
-from lclkit import data, paper
+from lclkit import data, files, paper
 
 RECIPES = ("paper", "released", "clean")
 VIEWS_VERSION = 1  # raise it when the same arguments would give other views
@@ -73,7 +73,7 @@ def synonym_views(
         raise ValueError(f"recipe: expected one of {RECIPES}, found {recipe!r}")
     texts, view = list(texts), _released_view if recipe == "released" else _view
     key = hashlib.sha256(repr((VIEWS_VERSION, recipe, p, seed, texts)).encode()).hexdigest()
-    file = data.cache_folder() / "views" / f"{key}.json.bz2"
+    file = files.cache_folder() / "views" / f"{key}.json.bz2"
     with contextlib.suppress(OSError, ValueError):  # none yet, or damaged: bz2 has a checksum
         return json.loads(bz2.decompress(file.read_bytes()))
     rngs = (random.Random(f"{seed}\0{text}".encode("utf-8", "surrogatepass")) for text in texts)
@@ -81,7 +81,7 @@ def synonym_views(
     if len(texts) >= KEPT_FROM:
         with (
             contextlib.suppress(OSError),
-            data.whole(file) as unfinished,
+            files.whole(file) as unfinished,
         ):  # no place to write to is no harm
             unfinished.write_bytes(bz2.compress(json.dumps(views).encode()))
     return views

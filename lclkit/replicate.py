@@ -28,7 +28,7 @@ from filelock import FileLock, Timeout
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 from tqdm import tqdm
 
-from lclkit import data, paper
+from lclkit import data, files, paper
 
 PLANS = Path(__file__).parents[1] / "notebooks" / "plans"
 KEYS = {
@@ -58,7 +58,7 @@ def run_notebook(notebook: str | Path, folder: str | Path, parameters: dict) -> 
     from nbconvert import HTMLExporter
 
     executed = _execute(Path(notebook), Path(folder), parameters)
-    with data.whole(executed.with_suffix(".html")) as partial:
+    with files.whole(executed.with_suffix(".html")) as partial:
         partial.write_text(HTMLExporter().from_filename(str(executed))[0], encoding="utf-8")
     return executed, executed.with_suffix(".html")
 
@@ -90,7 +90,7 @@ def _execute(notebook: Path, folder: Path, parameters: dict) -> Path:
             shutil.copy(running, failed)
             print(f"A cell failed. The notebook up to there: {failed}")
             raise
-        with data.whole(executed) as partial:
+        with files.whole(executed) as partial:
             shutil.copy(running, partial)
     failed.unlink(missing_ok=True)
     return executed
@@ -440,9 +440,9 @@ def _run(
             "seconds": round(time.monotonic() - start, 1),
             "memory_gb": round(memory / 1e9, 2),
             "identity": run.identity,
-            **data.provenance(),
+            **files.provenance(),
         }
-        with data.whole(run.folder / "run.json") as partial:
+        with files.whole(run.folder / "run.json") as partial:
             partial.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
         return run.folder, record
     return run.folder, None

@@ -10,7 +10,7 @@ import time
 import timeit
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cache, partial
 from pathlib import Path
 
@@ -26,7 +26,9 @@ from torch.nn.functional import cross_entropy
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
-from lclkit import analysis, augment, data, losses, models, paper
+from lclkit import analysis, augment, data, files, losses, models, paper
+from lclkit.results import PREFIXES as COLUMNS
+from lclkit.results import Result
 
 CHOICES = {
     "loss": ("ce", "scl", "lcl"),
@@ -41,7 +43,6 @@ CHOICES = {
 os.environ.setdefault(
     "CUBLAS_WORKSPACE_CONFIG", ":4096:8"
 )  # for equal numbers; read at the first product on CUDA
-COLUMNS = {"phi": "p", "psi": "w"}  # network -> prefix of its probabilities in predictions.csv
 RESULTS_VERSION = 3  # raise it when the same settings would give other numbers
 LOOK_EVERY = 10  # steps between two looks at the loss: each makes a GPU wait
 WINDOWS = 50  # of an epoch, at most: rows of history.csv
@@ -137,94 +138,6 @@ def parse_changes(text: str) -> dict:
     return found
 
 
-@dataclass(frozen=True)
-class Result:
-    """One finished run, as its folder holds it.
-
-    summary: result.json (settings, scores of Phi and Psi in percent, history by epoch, versions, hashes, seconds
-    without the preparation that runs share).
-    predictions: predictions.csv, a row for each text of valid and test: `split`, `label`, `predicted`, Phi's
-    probabilities `p_0` ... `p_{C-1}` and, for lcl, Psi's: `w_0` ... `w_{C-1}`.
-    """
-
-    folder: Path
-    summary: dict
-    predictions: pd.DataFrame = field(repr=False)
-
-    @classmethod
-    def load(cls, folder: str | Path) -> "Result":
-        """Read a run's folder. Raises FileNotFoundError where there is none."""
-        summary = json.loads(Path(folder, "result.json").read_text(encoding="utf-8"))
-        return cls(Path(folder), summary, pd.read_csv(Path(folder, "predictions.csv")))
-
-    def rows(self, split: str = "test") -> pd.DataFrame:
-        return self.predictions[self.predictions.split == split].reset_index(drop=True)
-
-    def probabilities(self, network: str = "phi", split: str = "test") -> np.ndarray:
-        """Phi's or Psi's probabilities, ``(texts, C)``, in the order of the data set's texts."""
-        return self.rows(split).filter(regex=f"^{COLUMNS[network]}_").to_numpy()
-
-
-def load_results(place: str | Path) -> list[Result]:
-    """The runs of a folder, at any depth, or of a file that `pack_results` made. Raises FileNotFoundError for neither."""
-    place = Path(place)
-    if place.is_dir():
-        return [
-            Result.load(file.parent)
-            for file in sorted(place.rglob("result.json"))
-            if not any(part.startswith(".") for part in file.relative_to(place).parts)
-        ]
-    results = []
-    with np.load(place) as arrays:
-        for i, summary in enumerate(map(json.loads, arrays["summaries"])):
-            frames = [pd.DataFrame(arrays[f"{i}_rows"], columns=["split", "label", "predicted"])]
-            frames[0]["split"] = frames[0].split.map(["valid", "test"].__getitem__).astype(object)
-            frames += [
-                pd.DataFrame(arrays[key].astype(float)).add_prefix(f"{column}_")
-                for column in COLUMNS.values()
-                if (key := f"{i}_{column}") in arrays
-            ]
-            results.append(Result(place / summary["run"], summary, pd.concat(frames, axis=1)))
-    return results
-
-
-def pack_results(results: Sequence[Result], file: str | Path, predictions: bool = True) -> None:
-    """Write runs to one small .npz file, for keeping beside a notebook: summaries and, in half precision, predictions.
-
-    It appears whole or not at all. Without `predictions` their frames have no rows when read back.
-    """
-    arrays = {
-        "summaries": np.array([json.dumps({**r.summary, "run": r.folder.name}) for r in results])
-    }
-    for i, result in enumerate(results):
-        frame = result.predictions if predictions else result.predictions[:0]
-        rows = frame[["split", "label", "predicted"]].assign(
-            split=(frame.split == "test").astype(int)
-        )
-        arrays[f"{i}_rows"] = rows.to_numpy(np.int16)
-        for column in COLUMNS.values():
-            if not (some := frame.filter(regex=f"^{column}_")).empty:
-                arrays[f"{i}_{column}"] = some.to_numpy(np.float16)
-    with data.whole(Path(file)) as unfinished, open(unfinished, "wb") as stream:
-        np.savez_compressed(stream, **arrays)
-
-
-def table(results: Sequence[Result]) -> pd.DataFrame:
-    """One row a run: its settings, data set, scores in percent, best epoch, seconds, device."""
-    return pd.DataFrame(
-        [
-            {
-                **r.summary["config"],
-                "dataset": r.summary["dataset"],
-                "classes": len(r.summary["classes"]),
-                **r.summary["scores"],
-                **{key: r.summary[key] for key in ("best_epoch", "seconds", "device")},
-            }
-            for r in results
-        ]
-    )
-
-
 class Classifier:
     """A trained Phi with its tokenizer and class names: all that the method needs at test time (section 3.2)."""
 
@@ -249,7 +162,7 @@ class Classifier:
         Holds model.safetensors and config.json (the encoder), the tokenizer's files, head.safetensors (the classifier)
         and lclkit.json (class names, settings). Appears whole or not at all.
         """
-        with data.whole(Path(folder)) as unfinished:
+        with files.whole(Path(folder)) as unfinished:
             self.phi.backbone.save_pretrained(unfinished)
             self.tokenizer.save_pretrained(unfinished)
             safetensors.torch.save_file(
@@ -376,10 +289,10 @@ def train(
         "seconds": round(run.wall + time.perf_counter() - start, 1),
         "device": describe(state.device),
         "processes": state.num_processes,
-        **data.provenance(),
+        **files.provenance(),
     }
     if state.is_main_process:
-        with data.whole(folder) as unfinished:
+        with files.whole(folder) as unfinished:
             place = (
                 folder if finished else unfinished
             )  # what a finished run lacks: its numbers are the same
@@ -393,8 +306,13 @@ def train(
             tables = {"watched": pd.DataFrame(run.watched)} if run.watched else {}
             if not finished:
                 tables |= {"history": pd.DataFrame(run.trace), "predictions": pd.concat(frames)}
+                classes = len(dataset.classes)  # interim: the next engine fills it
+                made = pd.DataFrame(np.full((2 * classes, classes), np.nan)).add_prefix("c_")
+                made.insert(0, "split", np.repeat(("valid", "test"), classes))
+                made.insert(1, "label", np.tile(np.arange(classes), 2))
+                tables["similarity"] = made
             for name, rows in tables.items():
-                with data.whole(place / f"{name}.csv") as file:
+                with files.whole(place / f"{name}.csv") as file:
                     rows.to_csv(file, index=False, float_format="%.6g")
             if not finished:
                 (place / "result.json").write_text(
@@ -469,7 +387,7 @@ class _Run:
                 )
             }
             try:
-                with data.whole(file) as unfinished:
+                with files.whole(file) as unfinished:
                     torch.save(
                         state | {"shuffle": self.shuffle.get_state(), "random": random}, unfinished
                     )

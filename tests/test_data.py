@@ -1,6 +1,4 @@
-import errno
 import importlib.util
-import os
 import re
 import socket
 import subprocess
@@ -18,7 +16,7 @@ import pandas as pd
 import pytest
 from conftest import isear_line
 
-from lclkit import __version__, data, paper
+from lclkit import data, paper
 
 REPOSITORY = Path(__file__).parents[1]
 ED = "empatheticdialogues"
@@ -918,79 +916,6 @@ def test_wordnet_without_a_cache_to_write_to(own_cache):
         [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True
     )
     assert (run.returncode, "Traceback" in run.stderr) == (0, False) and "WordNet" in run.stdout
-
-
-def test_whole_file_and_folder_appear_at_the_end(tmp_path):
-    with data.whole(tmp_path / "deep" / "file.txt") as partial:
-        partial.write_text("done")
-        assert not (tmp_path / "deep" / "file.txt").exists() and partial.suffix == ".txt"
-    with data.whole(tmp_path / "deep" / "folder") as partial:
-        partial.mkdir()
-        (partial / "inside").write_text("done")
-        assert not (tmp_path / "deep" / "folder").exists()
-    assert sorted(p.name for p in (tmp_path / "deep").rglob("*")) == [
-        "file.txt",
-        "folder",
-        "inside",
-    ]
-
-
-def test_whole_replaces_a_file_but_keeps_a_folder_that_is_there(tmp_path):
-    for text in ("old", "new"):
-        with data.whole(tmp_path / "file") as partial:
-            partial.write_text(text)
-        with data.whole(tmp_path / "folder") as partial:
-            partial.mkdir()
-            (partial / text).touch()
-    assert (tmp_path / "file").read_text() == "new"
-    assert [p.name for p in (tmp_path / "folder").iterdir()] == ["old"]
-    assert len(list(tmp_path.iterdir())) == 2
-
-
-@pytest.mark.parametrize(
-    "error", [OSError(errno.ENOSPC, "disk full"), KeyboardInterrupt(), ValueError("no")]
-)
-@pytest.mark.parametrize("is_folder", [False, True])
-def test_whole_leaves_nothing_after_an_exception(tmp_path, error, is_folder):
-    with pytest.raises(type(error)), data.whole(tmp_path / "target") as partial:
-        if is_folder:
-            partial.mkdir()
-        (partial / "inside" if is_folder else partial).write_text("half")
-        raise error
-    assert not list(tmp_path.iterdir())
-
-
-def test_whole_survives_a_kill(tmp_path):
-    code = (
-        "import sys, time; from pathlib import Path; from lclkit import data\n"
-        "with data.whole(Path(sys.argv[1])) as partial:\n"
-        "    partial.write_text('half'); print('writing', flush=True); time.sleep(60)"
-    )
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, str(tmp_path / "target")],
-        cwd=REPOSITORY,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout.readline() == "writing\n"
-    process.kill()
-    process.communicate()
-    assert [path.read_text() for path in tmp_path.iterdir()] == ["half"]
-    assert not (tmp_path / "target").exists()
-    with data.whole(tmp_path / "target") as partial:
-        partial.write_text("done")
-    assert (tmp_path / "target").read_text() == "done"
-
-
-@pytest.mark.parametrize("missing", ["git", "clone"])
-def test_provenance_needs_no_git(tmp_path, monkeypatch, missing):
-    monkeypatch.setattr(data, "__file__", str(tmp_path / "lclkit" / "data.py"))
-    if missing == "git":
-        (tmp_path / ".git").mkdir()
-        monkeypatch.setenv("PATH", os.devnull)
-    made = data.provenance()
-    assert made["git_commit"] is None and made["versions"]["lclkit"] == __version__
-    assert {"python", "torch", "transformers", "nltk", "numpy"} <= set(made["versions"])
 
 
 def sizes(dataset):

@@ -14,6 +14,7 @@ from test_notebooks import ROOT, definitions, read
 
 from lclkit import __main__ as commands
 from lclkit import ledger, paper, replicate, training
+from lclkit.results import Result, pack_results
 
 NB = definitions(read(ROOT / "notebooks" / "07_replication.ipynb"))  # its tables
 ED = "empatheticdialogues"
@@ -68,7 +69,7 @@ def made(
         "results_version": 3,
         "classes": ["a", "b"],
     }
-    return training.Result(Path("somewhere", f"{name}-{loss}-seed{seed}-{key:08x}"), summary, frame)
+    return Result(Path("somewhere", f"{name}-{loss}-seed{seed}-{key:08x}"), summary, frame)
 
 
 def several(dataset, loss, accuracies, **more):
@@ -203,8 +204,8 @@ def test_nothing_is_pooled_that_differs():
 
 def test_a_run_counts_once(tmp_path):
     results = several("emoint", "lcl", [86, 87], right=[1] * 3_142)
-    training.pack_results(results, tmp_path / "a.npz", predictions=False)
-    training.pack_results(results[:1], tmp_path / "b.npz")
+    pack_results(results, tmp_path / "a.npz", predictions=False)
+    pack_results(results[:1], tmp_path / "b.npz")
     found = ledger.find([tmp_path / "a.npz", tmp_path])
     assert len(found) == 2 and ledger.runs(results + found).seed.tolist() == [0, 1]
     assert (
@@ -464,7 +465,7 @@ def test_claim_of_entropy():
     verdicts, tests = ledger.judge({"one": claim | {"margin": 0}}, ledger.runs(results + others))
     assert verdicts.verdict.tolist() == ["holds"]
     assert tests.estimate.item() == pytest.approx(1 - stats.entropy([0.25, 0.75], base=2), abs=0.02)
-    unpacked = [training.Result(r.folder, r.summary, r.predictions[:0]) for r in results + others]
+    unpacked = [Result(r.folder, r.summary, r.predictions[:0]) for r in results + others]
     assert ledger.judge({"one": claim}, ledger.runs(unpacked))[0].verdict.tolist() == [
         "not attempted"
     ]
@@ -542,9 +543,7 @@ def test_report_writes_one_page(tmp_path, capsys):
         for result in several(f"{ED}-released/4-hard-a", loss, accuracies, right=right, **MINILM)
     ]
     isear = several("isear-released", "lcl", [72.4, 72.5, 72.4])
-    training.pack_results(
-        [*results, *isear, made("emoint", "ce", 9, texts=3)], tmp_path / "packed.npz"
-    )
+    pack_results([*results, *isear, made("emoint", "ce", 9, texts=3)], tmp_path / "packed.npz")
     assert commands.report([tmp_path / "packed.npz"], tmp_path / "page") == 0
     page = (tmp_path / "page" / "RESULTS.md").read_text(encoding="utf-8")
     assert "its authors can earn: 4 inside.\n" in page

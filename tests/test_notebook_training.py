@@ -12,6 +12,7 @@ import torch
 from test_notebooks import ROOT, definitions, read
 
 from lclkit import augment, models, paper, training
+from lclkit.results import Result
 
 NOTEBOOK = read(ROOT / "notebooks" / "04_training.ipynb")
 
@@ -89,9 +90,7 @@ def fake(accuracy, seed, **changes):
     config = (
         {f.name: f.default for f in fields(training.Config)} | {"lr": 2e-4, "seed": seed} | changes
     )
-    return training.Result(
-        Path("x"), {"config": config, "scores": {"test_phi": accuracy}}, pd.DataFrame()
-    )
+    return Result(Path("x"), {"config": config, "scores": {"test_phi": accuracy}}, pd.DataFrame())
 
 
 def test_ablation_pairs_the_seeds(nb):

@@ -23,7 +23,9 @@ from torch.nn.functional import cross_entropy
 from transformers import AutoModel, AutoTokenizer
 
 from lclkit import analysis, augment, data, models, paper, training
-from lclkit.training import Config, Result, train
+from lclkit.results import Result, load_results, pack_results
+from lclkit.results import table as results_table
+from lclkit.training import Config, train
 
 LOSSES = ("ce", "scl", "lcl")
 CPU = torch.device("cpu")
@@ -1340,10 +1342,10 @@ def test_a_finished_run_gets_what_it_lacks(made_dataset, config, tmp_path, runs)
 @pytest.mark.parametrize("predictions", [True, False])
 def test_packed_results(finished, tmp_path, predictions):
     results = [*finished.values()]
-    training.pack_results(results, tmp_path / "made" / "runs.npz", predictions)
+    pack_results(results, tmp_path / "made" / "runs.npz", predictions)
     assert [file.name for file in (tmp_path / "made").iterdir()] == ["runs.npz"]
     for _ in range(2):
-        found = training.load_results(tmp_path / "made" / "runs.npz")
+        found = load_results(tmp_path / "made" / "runs.npz")
         for result, packed in zip(results, found, strict=True):
             assert packed.summary == result.summary | {"run": result.folder.name}
             assert packed.folder.name == result.folder.name
@@ -1359,14 +1361,12 @@ def test_packed_results(finished, tmp_path, predictions):
                 p = result.probabilities(network, split)
                 np.testing.assert_allclose(packed.probabilities(network, split), p, atol=1e-3)
                 assert p.shape == (9, 3 if network == "phi" or result is finished["lcl"] else 0)
-        training.pack_results(
-            found, tmp_path / "made" / "runs.npz", predictions
-        )  # packed again: the same
-    pd.testing.assert_frame_equal(training.table(found), training.table(results))
+        pack_results(found, tmp_path / "made" / "runs.npz", predictions)  # packed again: the same
+    pd.testing.assert_frame_equal(results_table(found), results_table(results))
 
 
 def test_table(finished):
-    table = training.table([*finished.values()])
+    table = results_table([*finished.values()])
     assert list(table)[: len(fields(Config))] == [f.name for f in fields(Config)]
     assert (
         list(table.loss) == [*LOSSES]
@@ -1397,13 +1397,13 @@ def test_results_of_a_folder(finished, tmp_path):
         shutil.copytree(finished[loss].folder, tmp_path / name, dirs_exist_ok=True)
     (tmp_path / "c").mkdir()
     (tmp_path / "c" / "predictions.csv").write_text("split,label\n", encoding="utf-8")
-    assert [result.folder.relative_to(tmp_path) for result in training.load_results(tmp_path)] == [
+    assert [result.folder.relative_to(tmp_path) for result in load_results(tmp_path)] == [
         Path("a/b"),
         Path("a"),
     ]
-    assert training.load_results(tmp_path / "c") == [] and training.table([]).empty
+    assert load_results(tmp_path / "c") == [] and results_table([]).empty
     with pytest.raises(FileNotFoundError):
-        training.load_results(tmp_path / "nowhere.npz")
+        load_results(tmp_path / "nowhere.npz")
 
 
 def test_result_of_no_folder(tmp_path):

@@ -1,0 +1,54 @@
+"""Files that appear whole or not at all, the user's cache, and where a number comes from."""
+
+import contextlib
+import importlib.metadata
+import os
+import platform
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pooch
+
+from lclkit import __version__
+
+RECORDED = ("torch", "transformers", "nltk", "numpy", "scikit-learn")
+
+
+@contextlib.contextmanager
+def whole(target: Path) -> Iterator[Path]:
+    """A path to write a file or folder to; it gets its name, `target`, only when it is complete."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f".{os.urandom(4).hex()}-{target.name}")
+    try:
+        yield partial
+        if not target.is_dir():  # else another process was first
+            os.replace(partial, target)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.unlink(missing_ok=True)
+
+
+def cache_folder() -> Path:
+    return Path(pooch.os_cache("lclkit"))
+
+
+def provenance() -> dict:
+    """Where a number comes from: library versions, git commit (None outside a clone), time."""
+    versions = {"python": platform.python_version(), "lclkit": __version__}
+    for name in RECORDED:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
+    finished = time.strftime("%Y-%m-%dT%H:%M:%S%z")
+    return {"versions": versions, "git_commit": _commit(), "finished": finished}
+
+
+def _commit() -> str | None:
+    root = Path(__file__).parents[1]
+    if not (root / ".git").exists() or not shutil.which("git"):
+        return None
+    describe = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    answer = subprocess.run(describe, cwd=root, capture_output=True, text=True)
+    return answer.stdout.strip() or None
