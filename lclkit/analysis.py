@@ -438,3 +438,17 @@ def printed_test(test: paper.PrintedTest) -> dict:
         **found,
         "verdict": verdict,
     }
+
+
+def class_similarity(features: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
+    """Mean cosine between the texts of each two classes, ``(C, C)``; on the diagonal within one.
+
+    features: unit-norm ``(N, d)``. labels: ``(N,)``. classes: C. A text is not compared with
+    itself; NaN where there is nothing to compare.
+    """
+    members = np.eye(classes)[labels]
+    counts = members.sum(0)
+    sums = members.T @ features.astype(float)
+    pairs = np.outer(counts, counts) - np.diag(counts)
+    cosines = sums @ sums.T - np.diag(counts)  # a text's cosine with itself is 1
+    return np.where(pairs > 0, cosines / np.maximum(pairs, 1), np.nan)

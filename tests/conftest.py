@@ -3,9 +3,7 @@
 import hashlib
 import importlib.util
 import itertools
-import json
 import os
-import shutil
 import string
 from dataclasses import replace
 from pathlib import Path
@@ -41,61 +39,50 @@ ED_HEADER = "conv_id,utterance_idx,context,prompt,speaker_idx,utterance,selfeval
 ISEAR_HEADER = f"ID|{'CITY|' * 35}Field1|Field3|Field2|MYKEY|SIT|STATE|"
 
 
-@pytest.fixture(scope="session")
-def tiny_electra(tmp_path_factory) -> str:
-    """A folder with an untrained three-layer ELECTRA whose embeddings are narrower than its layers."""
-    import torch
-    from transformers import BertTokenizer, ElectraConfig, ElectraModel
+# Three layers each. ELECTRA's embeddings are narrower than its layers.
+SMALL = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2}
+SMALL |= {"intermediate_size": 48, "max_position_embeddings": 64, "initializer_range": 0.05}
+DISTILBERT = {"dim": 32, "n_layers": 3, "n_heads": 2, "hidden_dim": 48}
+ARCHITECTURES = {
+    "electra": ("ElectraConfig", SMALL | {"embedding_size": 24}),
+    "bert": ("BertConfig", SMALL),
+    "roberta": ("RobertaConfig", SMALL),
+    "mpnet": ("MPNetConfig", SMALL),
+    "distilbert": ("DistilBertConfig", DISTILBERT | {"max_position_embeddings": 64}),
+    "deberta": ("DebertaConfig", SMALL),
+    "modernbert": ("ModernBertConfig", SMALL | {"global_attn_every_n_layers": 2}),
+}
 
-    folder = tmp_path_factory.mktemp("tiny_electra")
-    words = {
-        word
-        for some in (*TOPICS.values(), ADJECTIVES, ENDINGS)
-        for text in some
-        for word in text.split()
-    }
-    pieces = [
-        "[PAD]",
-        "[UNK]",
-        "[CLS]",
-        "[SEP]",
-        "[MASK]",
-        ".",
-        "the",
-        "was",
-        *sorted(words),
-        *string.ascii_lowercase,
-        *(f"##{letter}" for letter in string.ascii_lowercase),
-    ]
+
+def make_encoder(folder: Path, architecture: str = "electra") -> str:
+    """A folder with an untrained encoder and a tokenizer that knows the made texts' words."""
+    import torch
+    import transformers
+
+    from lclkit import models
+
+    torch.set_num_threads(1)  # tiny networks run faster so, and leave cores to others
+    parts = (*TOPICS.values(), ADJECTIVES, ENDINGS)
+    words = sorted({word for part in parts for text in part for word in text.split()})
+    letters = string.ascii_lowercase
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ".", "the", "was", *words]
+    pieces += [*letters, *(f"##{letter}" for letter in letters)]
     pieces = list(dict.fromkeys(pieces))
+    folder.mkdir(parents=True, exist_ok=True)
     vocabulary = folder / "vocab.txt"
     vocabulary.write_text("\n".join(pieces) + "\n", encoding="utf-8")
-    torch.set_num_threads(1)  # tiny networks run faster so, and leave cores to others
+    name, shape = ARCHITECTURES[architecture]
     torch.manual_seed(0)
-    config = ElectraConfig(
-        vocab_size=len(pieces),
-        embedding_size=24,
-        hidden_size=32,
-        num_hidden_layers=3,
-        num_attention_heads=2,
-        intermediate_size=48,
-        max_position_embeddings=64,
-        initializer_range=0.05,
-    )
-    ElectraModel(config).save_pretrained(folder)
-    BertTokenizer(str(vocabulary)).save_pretrained(folder)
+    config = getattr(transformers, name)(vocab_size=len(pieces), pad_token_id=0, **shape)
+    with models.quiet():
+        transformers.AutoModel.from_config(config).save_pretrained(folder)
+        transformers.BertTokenizer(str(vocabulary)).save_pretrained(folder)
     return str(folder)
 
 
 @pytest.fixture(scope="session")
-def still_electra(tiny_electra, tmp_path_factory) -> str:
-    """The same without dropout; the classifier has its own, `paper.DROPOUT`."""
-    folder = tmp_path_factory.mktemp("still") / "electra"
-    shutil.copytree(tiny_electra, folder)
-    settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    settings |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
-    (folder / "config.json").write_text(json.dumps(settings), encoding="utf-8")
-    return str(folder)
+def tiny_electra(tmp_path_factory) -> str:
+    return make_encoder(tmp_path_factory.mktemp("tiny_electra"))
 
 
 @pytest.fixture(scope="session")
