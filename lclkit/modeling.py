@@ -10,10 +10,9 @@ from functools import cached_property
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, normalize
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedConfig, PreTrainedModel
 from transformers.utils import ModelOutput
-
-POOLINGS = ("cls", "mean")
 
 
 class LabelAwareConfig(PreTrainedConfig):
@@ -28,18 +27,14 @@ class LabelAwareConfig(PreTrainedConfig):
 
     def __init__(self, backbone=None, pooling="cls", dropout=0.1, logit_dropout=False, **options):
         super().__init__(**options)
-        if isinstance(backbone, dict):
-            backbone = AutoConfig.for_model(**backbone)
-        self.backbone = backbone
+        self.backbone = AutoConfig.for_model(**backbone) if isinstance(backbone, dict) else backbone
         self.pooling = pooling
         self.dropout = dropout
         self.logit_dropout = logit_dropout
 
     def to_dict(self) -> dict:
-        values = super().to_dict()
-        if isinstance(self.backbone, PreTrainedConfig):
-            values["backbone"] = self.backbone.to_dict()
-        return values
+        backbone = self.backbone.to_dict() if self.backbone is not None else None
+        return super().to_dict() | {"backbone": backbone}
 
 
 @dataclass
@@ -54,27 +49,22 @@ class EncoderOutput(ModelOutput):
 class LabelAwareEncoderForSequenceClassification(PreTrainedModel):
     """Φ, the primary encoder: the only network used at test time (section 3.2, Figure 1).
 
-    config: a `LabelAwareConfig`. backbone: the pretrained encoder where it is loaded already.
-    The classifier is dense, ReLU, dropout, output (section 4.2).
+    backbone: the pretrained encoder, where it is loaded already. The classifier is dense, ReLU,
+    dropout, output (section 4.2).
     """
 
     config_class = LabelAwareConfig
     base_model_prefix = "backbone"
-    main_input_name = "input_ids"
     supports_gradient_checkpointing = True
 
     def __init__(self, config: LabelAwareConfig, backbone: PreTrainedModel | None = None):
         super().__init__(config)
-        width = config.backbone.hidden_size
         self.backbone = AutoModel.from_config(config.backbone) if backbone is None else backbone
-        if getattr(self.backbone, "pooler", None) is not None:
-            self.backbone.pooler.requires_grad_(False)  # h is read before it: it gets no gradient
-        self.classifier = nn.Sequential(
-            nn.Linear(width, width),
-            nn.ReLU(),
-            nn.Dropout(config.dropout),
-            nn.Linear(width, config.num_labels),
-        )
+        if hasattr(self.backbone, "pooler"):
+            self.backbone.pooler = None  # h is read before it
+        dense = nn.Linear(config.backbone.hidden_size, config.backbone.hidden_size)
+        output = nn.Linear(config.backbone.hidden_size, config.num_labels)
+        self.classifier = nn.Sequential(dense, nn.ReLU(), nn.Dropout(config.dropout), output)
         self.logit_dropout = nn.Dropout(config.dropout if config.logit_dropout else 0.0)
         self.post_init()
 
@@ -84,12 +74,7 @@ class LabelAwareEncoderForSequenceClassification(PreTrainedModel):
             module.reset_parameters()
 
     def forward(
-        self,
-        input_ids: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        inputs_embeds: Tensor | None = None,
-        labels: Tensor | None = None,
-        **_,
+        self, input_ids=None, attention_mask=None, inputs_embeds=None, labels=None, **_
     ) -> EncoderOutput:
         """N padded texts -> class logits ``(N, C)`` and h, the unit-norm features ``(N, d)``.
 
@@ -99,48 +84,43 @@ class LabelAwareEncoderForSequenceClassification(PreTrainedModel):
         hidden = self.backbone(input_ids=input_ids, **inputs).last_hidden_state
         pooled = hidden[:, 0]
         if self.config.pooling == "mean":
-            pooled = _mean_over_tokens(hidden, attention_mask)
+            mask = torch.ones(hidden.shape[:2]) if attention_mask is None else attention_mask
+            mask = mask[:, :, None].to(hidden)
+            pooled = (hidden * mask).sum(1) / mask.sum(1)
         logits = self.logit_dropout(self.classifier(pooled))
-        features = nn.functional.normalize(pooled.float(), dim=1)
-        loss = None if labels is None else nn.functional.cross_entropy(logits.float(), labels)
-        return EncoderOutput(loss=loss, logits=logits, features=features)
+        loss = None if labels is None else cross_entropy(logits.float(), labels)
+        return EncoderOutput(loss, logits, features=normalize(pooled.float(), dim=1))
 
     @cached_property
     def tokenizer(self):
         """The tokenizer saved beside the weights."""
         return AutoTokenizer.from_pretrained(self.name_or_path)
 
-    def encode(self, texts: list[str], batch_size: int = 32) -> np.ndarray:
-        """h of each text: unit-norm features ``(N, d)``, float32. ValueError for no list of strings."""
-        return self._read(texts, batch_size, "features", self.config.backbone.hidden_size)
+    def encode(self, texts: list[str]) -> np.ndarray:
+        """h of each text: unit-norm features ``(N, d)``. ValueError for no list of strings."""
+        return self._read(texts).features.numpy()
 
-    def predict(self, texts: list[str], batch_size: int = 32) -> tuple[list[str], np.ndarray]:
+    def predict(self, texts: list[str]) -> tuple[list[str], np.ndarray]:
         """Class names, and probabilities ``(N, C)`` in the order of `config.id2label`.
 
         ValueError for anything but a list of strings.
         """
-        logits = self._read(texts, batch_size, "logits", self.config.num_labels)
-        probabilities = torch.tensor(logits).softmax(1).numpy()
-        return [self.config.id2label[int(c)] for c in probabilities.argmax(1)], probabilities
+        p = self._read(texts).logits.softmax(1).numpy()
+        return [self.config.id2label[int(c)] for c in p.argmax(1)], p
 
     @torch.inference_mode()
-    def _read(self, texts: list[str], batch_size: int, what: str, width: int) -> np.ndarray:
+    def _read(self, texts: list[str]) -> EncoderOutput:
         if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
             raise ValueError(f"texts: expected a list of strings, found {type(texts).__name__}")
         self.eval()
-        rows = np.zeros((len(texts), width), dtype=np.float32)
-        by_length = sorted(range(len(texts)), key=lambda i: len(texts[i]))  # less padding
-        for start in range(0, len(texts), batch_size):
-            chosen = by_length[start : start + batch_size]
-            batch = [texts[i] for i in chosen]
+        logits = torch.zeros(len(texts), self.config.num_labels)
+        features = torch.zeros(len(texts), self.config.backbone.hidden_size)
+        by_length = sorted(range(len(texts)), key=lambda row: len(texts[row]))  # less padding
+        for start in range(0, len(texts), 32):
+            rows = by_length[start : start + 32]
+            batch = [texts[row] for row in rows]
             tokens = self.tokenizer(batch, padding=True, truncation=True, return_tensors="pt")
             output = self(**tokens.to(self.device))
-            rows[chosen] = output[what].float().cpu().numpy()
-        return rows
-
-
-def _mean_over_tokens(hidden: Tensor, attention_mask: Tensor | None) -> Tensor:
-    if attention_mask is None:
-        return hidden.mean(1)
-    mask = attention_mask[:, :, None].to(hidden.dtype)
-    return (hidden * mask).sum(1) / mask.sum(1)
+            logits[rows] = output.logits.float().cpu()
+            features[rows] = output.features.cpu()
+        return EncoderOutput(logits=logits, features=features)

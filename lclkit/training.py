@@ -1,11 +1,13 @@
 """Training with cross-entropy (ce), supervised contrastive (scl) or label-aware contrastive loss
 (lcl). Devices, precision, processes and checkpoints are `transformers.Trainer`'s."""
 
+import contextlib
 import hashlib
 import io
 import json
 import math
 import shutil
+import sys
 import time
 import typing
 from collections.abc import Iterator, Sequence
@@ -24,6 +26,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from tqdm import tqdm
 from transformers import (
     EarlyStoppingCallback,
+    PreTrainedTokenizerBase,
     PrinterCallback,
     Trainer,
     TrainerCallback,
@@ -35,6 +38,7 @@ from lclkit import analysis, augment, data, files, losses, models
 from lclkit.results import PREFIXES, SPLITS, Result
 
 RESULTS_VERSION = 4  # raise it when the same settings would give other numbers
+TERMS = ("loss", "ce_encoder", "ce_weighting", "contrastive")  # of Eq. 6
 WINDOWS = 50  # of an epoch, at most: rows of history.csv
 OPTIONS = (  # of TrainingArguments: how training runs, and not what is trained
     "gradient_checkpointing",
@@ -44,6 +48,9 @@ OPTIONS = (  # of TrainingArguments: how training runs, and not what is trained
     "report_to",
     "run_name",
 )
+LEAST = dict.fromkeys(("epochs", "batch_size", "accumulate", "patience"), 1)
+LEAST |= dict.fromkeys(("lr", "temperature", "adam_epsilon", "clip_norm"), sys.float_info.min)
+SHARES = ("alpha", "dropout", "replaced", "weight_decay", "adam_beta1", "adam_beta2")
 OUT_OF_MEMORY = (
     "the memory of {} does not suffice for batches of {} texts with their views. What helps: "
     "gradient_checkpointing=True (a third slower, the same numbers); a smaller batch_size with "
@@ -92,27 +99,19 @@ class Config:
 
     def __post_init__(self):
         for name, kind in typing.get_type_hints(Config).items():
-            _check_type(name, getattr(self, name), kind)
-        for name in ("epochs", "batch_size", "accumulate", "patience"):
-            if getattr(self, name) is not None and getattr(self, name) < 1:
-                raise ValueError(f"{name}: expected 1 or more, found {getattr(self, name)}")
-        for name in ("lr", "temperature", "adam_epsilon", "clip_norm"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ValueError(f"{name}: expected a number above 0, found {getattr(self, name)}")
-        for name in ("alpha", "dropout", "replaced", "adam_beta1", "adam_beta2", "weight_decay"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name}: expected 0 to 1, found {getattr(self, name)}")
-
-
-def _check_type(name: str, value: object, kind: object) -> None:
-    if typing.get_origin(kind) is Literal:
-        allowed = typing.get_args(kind)
-        if value not in allowed:
-            raise ValueError(f"{name}: expected one of {', '.join(allowed)}; found {value!r}")
-        return
-    fits = isinstance(value, (int, float) if kind is float else kind)
-    if not fits or (isinstance(value, bool) and kind is not bool):
-        raise ValueError(f"{name}: expected {getattr(kind, '__name__', kind)}, found {value!r}")
+            value, low = getattr(self, name), LEAST.get(name, -math.inf)
+            if typing.get_origin(kind) is Literal:
+                fits, expected = value in typing.get_args(kind), f"one of {typing.get_args(kind)}"
+            else:
+                fits = isinstance(value, (int, float) if kind is float else kind)
+                fits = fits and isinstance(value, bool) is (kind is bool)
+                expected = getattr(kind, "__name__", str(kind))
+            if not fits:
+                raise ValueError(f"{name}: expected {expected}, found {value!r}")
+            if name in SHARES and not 0 <= value <= 1:
+                raise ValueError(f"{name}: expected 0 to 1, found {value}")
+            if name in LEAST and value is not None and not low <= value < math.inf:
+                raise ValueError(f"{name}: expected a number above 0, found {value}")
 
 
 def parse_changes(text: str) -> dict:
@@ -124,15 +123,19 @@ def parse_changes(text: str) -> dict:
     kinds = typing.get_type_hints(Config)
     try:
         changes = yaml.safe_load(f"{{{text}}}")
-        for name in changes:
-            if name not in kinds:
-                raise ValueError(f"{name!r} is no setting; there are: {', '.join(kinds)}")
-            if kinds[name] is float and type(changes[name]) in (int, str):
-                changes[name] = float(changes[name])  # YAML takes 3e-5 for a word
+    except yaml.YAMLError:
+        expected = "expected something like 'form: printed, lr: 3e-5'"
+        raise ValueError(f"changes: {expected}, found {text!r}") from None
+    for name, value in changes.items():
+        if name not in kinds:
+            raise ValueError(f"changes: {name!r} is no setting; there are: {', '.join(kinds)}")
+        if kinds[name] is float and type(value) in (int, str):
+            with contextlib.suppress(ValueError):
+                changes[name] = float(value)  # YAML takes 3e-5 for a word
+    try:
         Config(**changes)
-    except (yaml.YAMLError, ValueError) as error:
-        reason = error if isinstance(error, ValueError) else "expected something like 'lr: 3e-5'"
-        raise ValueError(f"changes: {reason}; found {text!r}") from None
+    except ValueError as error:
+        raise ValueError(f"changes: {error}") from None
     return changes
 
 
@@ -190,8 +193,11 @@ def train(
             _write(folder, summary | {"options": options}, tables, work)
             trainer.state.save_to_json(str(folder / "trainer_state.json"))
         if save:
-            phi = models.whole(networks.phi.cpu(), stem)
-            models.save(phi, encoder, folder / "model", _about_model(dataset, summary))
+            phi = models.whole(networks.phi, stem)
+            names = ", ".join(dataset.classes)
+            card = summary | {"dataset": dataset, "names": names}
+            card["settings"] = json.dumps(summary["config"], indent=1)
+            models.save(phi, encoder.tokenizer, folder / "model", **card)
         shutil.rmtree(work)
     processes.wait_for_everyone()
     return Result.load(folder)
@@ -247,16 +253,10 @@ def build(
 ) -> tuple[Networks, nn.Module | None]:
     """The networks of a run as they are before its first step, and the frozen stem or None."""
     torch.manual_seed(config.seed)
-    phi, psi, stem = models.build(
-        encoder,
-        dataset.classes,
-        config.pooling,
-        config.dropout,
-        config.logit_dropout,
-        config.trainable_layers,
-        weighting=config.loss == "lcl",
-    )
-    return Networks(phi, psi), stem
+    names = ("pooling", "dropout", "logit_dropout", "trainable_layers")
+    settings = {name: getattr(config, name) for name in names}
+    phi, psi, stem = models.build(encoder, dataset.classes, **settings)
+    return Networks(phi, psi if config.loss == "lcl" else None), stem
 
 
 def loss_terms(
@@ -326,7 +326,7 @@ def prepare(
         if config.augmentation != "none":
             views = augment.synonym_views(texts["train"], config.replaced, recipe=wording[0])
             texts["views"] = views
-        items = {name: encoder.token_ids(part) for name, part in texts.items()}
+        items = {name: _token_ids(encoder.tokenizer, part) for name, part in texts.items()}
         if stem is not None:
             items = {name: _hidden_states(stem, part, device) for name, part in items.items()}
         frames = {split: getattr(dataset, split) for split in data.SPLITS}
@@ -334,6 +334,11 @@ def prepare(
         _prepared.clear()
         _prepared[key] = Texts(items, labels, len(dataset.classes))
     return _prepared[key]
+
+
+def _token_ids(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> list[Tensor]:
+    with models.quiet():  # of those that set no limit
+        return [torch.tensor(ids) for ids in tokenizer(texts, truncation=True)["input_ids"]]
 
 
 def collate(pairs: list[tuple[list[Tensor], Tensor]]) -> dict[str, Tensor]:
@@ -698,7 +703,8 @@ def _evaluated(trainer: LabelAwareTrainer) -> tuple[dict[str, pd.DataFrame], dic
     log = [row for row in trainer.state.log_history if "learning_rate" in row]
     history = pd.DataFrame(log).rename(columns={"learning_rate": "lr"})
     history["epoch"] = np.ceil(history.epoch - 1e-6).astype(int)
-    tables = {"history": history, "predictions": pd.concat(predictions)}
+    columns = ["step", "epoch", "lr", *(name for name in TERMS if name in history)]
+    tables = {"history": history[columns], "predictions": pd.concat(predictions)}
     return tables | {"similarity": pd.concat(similarities)}, scores
 
 
@@ -712,22 +718,3 @@ def _write(folder: Path, summary: dict, tables: dict[str, pd.DataFrame], work: P
         for left in work.iterdir():  # what report_to has written
             if not left.name.startswith("checkpoint-"):
                 shutil.move(left, partial / left.name)
-
-
-def _about_model(dataset: data.Dataset, summary: dict) -> dict:
-    """What the model card says."""
-    config, scores = summary["config"], summary["scores"]
-    return {
-        "name": f"{dataset.name}-{config['loss']}",
-        "classes": ", ".join(dataset.classes),
-        "dataset": dataset.name,
-        "texts": f"{summary['texts']:,}",
-        "seed": config["seed"],
-        "loss": config["loss"],
-        "encoder": config["encoder"],
-        "valid": scores["valid_phi"],
-        "test": scores["test_phi"],
-        "citation": dataset.citation or "your own",
-        "licence": dataset.licence or "your own to state",
-        "settings": json.dumps(config, indent=1),
-    }

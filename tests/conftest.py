@@ -54,7 +54,7 @@ ARCHITECTURES = {
 }
 
 
-def make_encoder(folder: Path, architecture: str = "electra") -> str:
+def make_encoder(folder: Path, architecture: str = "electra", **changes) -> str:
     """A folder with an untrained encoder and a tokenizer that knows the made texts' words."""
     import torch
     import transformers
@@ -73,7 +73,7 @@ def make_encoder(folder: Path, architecture: str = "electra") -> str:
     vocabulary.write_text("\n".join(pieces) + "\n", encoding="utf-8")
     name, shape = ARCHITECTURES[architecture]
     torch.manual_seed(0)
-    config = getattr(transformers, name)(vocab_size=len(pieces), pad_token_id=0, **shape)
+    config = getattr(transformers, name)(vocab_size=len(pieces), pad_token_id=0, **shape | changes)
     with models.quiet():
         transformers.AutoModel.from_config(config).save_pretrained(folder)
         transformers.BertTokenizer(str(vocabulary)).save_pretrained(folder)
