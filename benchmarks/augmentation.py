@@ -18,7 +18,7 @@ import sys
 import time
 from functools import partial
 
-from lclkit import augment, data
+from lclkit import augment, data, sources
 
 TEXTS, ROUNDS, CHUNK = (
     5000,
@@ -45,7 +45,7 @@ def forget() -> None:
         augment._database,
     ):
         function.cache_clear()
-    for synsets in data.wordnet()._synset_offset_cache.values():
+    for synsets in sources.wordnet()._synset_offset_cache.values():
         synsets.clear()
 
 

