@@ -5,7 +5,7 @@ from functools import partial
 import pandas as pd
 import pytest
 
-from lclkit import augment, data, sources
+from lclkit import augment, data
 from lclkit.augment import RECIPES, coverage, synonym_views
 
 EACH_RECIPE = pytest.mark.parametrize("recipe", RECIPES)
@@ -25,11 +25,6 @@ GOLDEN = {
         "Wienerwurst walked rest home, ate two meal and SLEPT.",
         "Atomic number 2 make a bigger err in the level.",
     ],
-    "clean": [
-        "I wasn't glad when my friends consisted (again)!",
-        "Frankfurters walked home, consumed 2 meals and SLEPT.",
-        "He made a larger mistake in the eve.",
-    ],
 }
 
 
@@ -40,7 +35,7 @@ def texts(made_dataset):
 
 @pytest.fixture
 def replaced(monkeypatch):
-    """A function that counts the words with a synonym in every text, and those of them that are replaced."""
+    """A function: of each text, how many words have a synonym, and how many are replaced."""
 
     def count(texts, p):
         words = [
@@ -96,7 +91,7 @@ def test_independent_of_the_number_of_workers():
 
 def test_a_recipe_that_is_not_known():
     with pytest.raises(
-        ValueError, match=r"recipe: expected one of \('paper', 'released', 'clean'\), found 'none'"
+        ValueError, match=r"recipe: expected one of \('paper', 'released'\); found 'none'"
     ):
         synonym_views(["a dog"], recipe="none")
 
@@ -198,7 +193,7 @@ def test_every_replacement_shares_a_synset(made_dataset):
         for word, view in zip(words, synonym_views(words, p=1, seed=seed), strict=True):
             lemmas = {
                 lemma
-                for synset in sources.wordnet().synsets(word)
+                for synset in augment.wordnet().synsets(word)
                 for lemma in synset.lemma_names()
             }
             assert view.lower() != word and view.replace(" ", "_") in lemmas
@@ -221,12 +216,12 @@ def test_long_texts_take_no_longer_a_word():
 
 @pytest.fixture
 def zqz(monkeypatch):
-    """A function: the view of a text by "released", where "zqz" is the one synonym of every token (or of some)."""
+    """A function: the "released" view of a text, with "zqz" for a synonym of all or some tokens."""
 
     def view(text, tokens=None, **settings):
         monkeypatch.setattr(
             augment,
-            "_released_synonyms",
+            "synonyms_of_token",
             lambda t: ["zqz"] if tokens is None or t in tokens else [],
         )
         return synonym_views([text], recipe="released", **settings)[0]
@@ -301,8 +296,8 @@ def test_released_capitals(zqz, text, expected):
 
 
 def test_released_synonyms_lose_capitals_hyphens_and_underscores():
-    assert {"e mail", "electronic mail"} <= set(augment._released_synonyms("email"))
-    assert "capital of the united states" in augment._released_synonyms("washington")
+    assert {"e mail", "electronic mail"} <= set(augment.synonyms_of_token("email"))
+    assert "capital of the united states" in augment.synonyms_of_token("washington")
 
 
 @pytest.mark.parametrize(
@@ -310,149 +305,15 @@ def test_released_synonyms_lose_capitals_hyphens_and_underscores():
 )
 def test_released_candidates_come_as_often_as_they_share_a_synset(token, part):
     lemmas = (
-        lemma for synset in sources.wordnet().synsets(token, part) for lemma in synset.lemma_names()
+        lemma for synset in augment.wordnet().synsets(token, part) for lemma in synset.lemma_names()
     )
     expected = Counter(
         lemma.lower().replace("_", " ").replace("-", " ")
         for lemma in lemmas
         if lemma.lower() != token
     )
-    assert Counter(augment._released_synonyms(token)) == expected
+    assert Counter(augment.synonyms_of_token(token)) == expected
     assert (token == "in") == (not expected) and (token != "dogs" or max(expected.values()) > 1)
-
-
-# "clean"
-
-
-@pytest.mark.parametrize(
-    "text", ["I was not with them; somebody did. X u a", "HE Cannot, don't!", "zqxv 12"]
-)
-def test_clean_leaves_stop_words_pronouns_and_letters(text):
-    assert all(synonym_views([text], p=1, seed=seed, recipe="clean") == [text] for seed in range(5))
-    assert synonym_views(["does it?"], p=1, recipe="paper") != ["does it?"]
-
-
-def test_clean_replaces_a_share_of_the_other_words(monkeypatch):
-    monkeypatch.setattr(
-        augment, "_inflected_synonyms", lambda word: ("zqz",) if word != "the" else ()
-    )
-    assert synonym_views(["the " * 20 + "dog " * 10], recipe="clean")[0].count("zqz") == 3
-    assert synonym_views(["the dog"], p=0.01, recipe="clean") == ["the zqz"]
-
-
-def test_clean_keeps_capitals(monkeypatch):
-    monkeypatch.setattr(augment, "_inflected_synonyms", lambda word: ("zqz",))
-    assert synonym_views(["BREAD, Bread bread brEad"], p=1, recipe="clean") == ["ZQZ, Zqz zqz zqz"]
-
-
-@pytest.mark.parametrize(
-    "lemma, part, word, expected",
-    [
-        ("dog", "n", "cats", "dogs"),
-        ("city", "n", "towns", "cities"),
-        ("day", "n", "weeks", "days"),
-        ("box", "n", "bins", "boxes"),
-        ("church", "n", "temples", "churches"),
-        ("wish", "n", "hopes", "wishes"),
-        ("boss", "n", "chiefs", "bosses"),
-        ("waltz", "n", "dances", "waltzes"),
-        ("child", "n", "kids", "children"),
-        ("kid", "n", "children", "kids"),
-        ("wife", "n", "women", "wives"),
-        ("woman", "n", "wives", None),
-        ("go", "v", "moves", "goes"),
-        ("do", "v", "makes", "does"),
-        ("carry", "v", "takes", "carries"),
-        ("autopsy", "v", "took", "autopsied"),
-        ("play", "v", "went", "played"),
-        ("love", "v", "liked", "loved"),
-        ("agree", "v", "liked", "agreed"),
-        ("stop", "v", "ended", "stopped"),
-        ("stop", "v", "ending", "stopping"),
-        ("love", "v", "liking", "loving"),
-        ("see", "v", "looking", "seeing"),
-        ("dye", "v", "inking", "dyeing"),
-        ("carry", "v", "taking", "carrying"),
-        ("die", "v", "ending", "dying"),
-        ("make", "v", "did", "made"),
-        ("take", "v", "went", None),
-        ("put", "v", "laid", None),
-        ("put", "v", "laying", "putting"),
-        ("hurt", "v", "ached", None),
-    ],
-)
-def test_clean_inflects(lemma, part, word, expected):
-    assert augment._inflect(lemma, part, augment._ending(word, part)) == expected
-
-
-@pytest.mark.parametrize(
-    "word, some, none",
-    [
-        ("dogs", {"hounds", "tails"}, {"hound", "dogs", "domestic dogs"}),
-        ("children", {"kids"}, {"kid"}),
-        ("walked", set(), {"walk"}),
-        ("lied", {"consisted"}, {"dwell"}),
-        ("stopping", {"ending", "halting"}, {"end"}),
-        (
-            "bigger",
-            {"larger"},
-            {"heavy", "heavier", "great"},
-        ),  # has a synset of its own; those of "big" are left out
-        (
-            "felt",
-            {"experienced", "mat"},
-            {"experience", "find"},
-        ),  # both readings: to feel, and to felt
-        ("dog", {"hound"}, {"domestic dog", "hounds", "dog"}),
-    ],
-)
-def test_clean_takes_the_inflection_of_the_word(word, some, none):
-    found = set(augment._inflected_synonyms(word))
-    assert some <= found and not none & found
-
-
-def test_clean_has_single_words_in_small_letters(supersense):
-    words = {
-        word for text in supersense.test.text[:500] for word in augment.WORD.findall(text.lower())
-    }
-    found = {word: augment._inflected_synonyms(word) for word in words}
-    assert sum(map(bool, found.values())) > 800
-    for word, choices in found.items():
-        assert word not in choices and list(choices) == sorted(set(choices))
-        assert all(choice.isalpha() and choice.islower() for choice in choices)
-
-
-# WordNet
-
-
-def test_words_have_the_synsets_that_nltk_gives_them(supersense):
-    reader = sources.wordnet()
-    words = {
-        token.lower()
-        for text in supersense.test.text[:500]
-        for token in augment.TOKEN.findall(text)
-    }
-    for name in ("noun", "verb", "adj", "adv"):
-        words |= {line.split()[0] for line in list(reader.open(f"{name}.exc"))[::5]}
-    words |= {
-        "",
-        "s",
-        "es",
-        "dogs",
-        "women",
-        "axes",
-        "well-known",
-        "physical_entity",
-        "2",
-        ".",
-        "é",
-    }
-    assert len(words) > 2500
-    for word in words:
-        for part in "nvar":
-            found = [(part, synset.lemma_names()) for synset in reader.synsets(word, part)]
-            assert augment._synsets(word, part) == found
-    assert {part for part, _ in augment._synsets("well")} == set("nvar")
 
 
 # on disk
@@ -468,24 +329,23 @@ def many(own_cache, made_dataset, monkeypatch):
 def test_views_of_a_long_list_are_kept(many, monkeypatch):
     (texts, folder), made = many, {}
     texts = [*texts, "a \0 dog 😀 \ud800"]
-    settings = [{}, {"p": 0.5}, {"seed": 1}, {"recipe": "clean"}, {"recipe": "released"}]
+    settings = [{}, {"p": 0.5}, {"seed": 1}, {"recipe": "released"}]
     for number, some in enumerate(settings, start=1):
         made[number] = synonym_views(texts, **some)
         assert len(list(folder.iterdir())) == number
     assert synonym_views(texts[::-1]) == made[1][::-1]
     monkeypatch.setattr(augment, "VIEWS_VERSION", -1)
     synonym_views(texts)
-    assert len(list(folder.iterdir())) == 7
+    assert len(list(folder.iterdir())) == 6
     monkeypatch.undo()
-    assert len({tuple(views) for views in made.values()}) == 5
+    assert len({tuple(views) for views in made.values()}) == 4
 
 
 def test_kept_views_need_no_wordnet(many, monkeypatch):
     texts, folder = many
     views = synonym_views(texts, seed=8)
-    for function in ("_view", "_released_view", "synonyms", "_database"):
+    for function in ("synonyms", "wordnet"):
         monkeypatch.setattr(augment, function, lambda *_: pytest.fail("the views were made again"))
-    monkeypatch.setattr(sources, "wordnet", lambda: pytest.fail("WordNet was loaded"))
     assert synonym_views(texts, seed=8) == views
 
 
