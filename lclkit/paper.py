@@ -1,4 +1,4 @@
-"""Suresh & Ong, EMNLP 2021: settings, and what is printed, read from paper.toml; how much to run."""
+"""Suresh & Ong, EMNLP 2021: its settings and numbers, read from paper.toml; how much to run."""
 
 import os
 import tomllib
@@ -55,7 +55,7 @@ def profile(name: str, dataset: str, recipe: str = "released", encoder: str = ""
 
 
 def settings(dataset: str, recipe: str = "released") -> dict:
-    """A data set's learning rate, alpha and temperature, and a recipe, as fields of training.Config.
+    """Learning rate, alpha, temperature of a data set, and a recipe: fields of training.Config.
 
     dataset: its name, with or without a variant, as in "isear-released"; data that is not in the
     paper has its usual values. Raises ValueError for an unknown recipe.
