@@ -1,25 +1,19 @@
-import json
 import math
 import warnings
 
-import matplotlib
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
 
-from lclkit import analysis, plots
-
-matplotlib.use("agg")
+from lclkit import analysis
 
 
 @pytest.fixture(autouse=True)
-def strict_and_closed():
+def strict():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         yield
-    plt.close("all")
 
 
 def rows(*some):
@@ -279,135 +273,3 @@ def test_holm_by_hand():
 def test_holm_refuses(p):
     with pytest.raises(ValueError, match=f"p_values: expected 0 to 1, found .*{p}"):
         analysis.holm([0.5, p])
-
-
-def test_save_figure(tmp_path):
-    plots.use_style()
-    figure, axis = plt.subplots()
-    axis.plot([1, 2])
-    numbers = pd.DataFrame({"loss": ["ce", "lcl"], "mean": [1 / 3, 2]})
-    plots.save_figure(figure, "made", numbers, tmp_path / "figures", notebook="00", runs=["a", "b"])
-    folder = tmp_path / "figures"
-    assert {file.name for file in folder.iterdir()} == {"made.png", "made.csv", "made.json"}
-    pixels = plt.imread(folder / "made.png")
-    assert pixels.shape[0] > 100 and np.ptp(pixels[..., :3]) > 0.5
-    assert (folder / "made.csv").read_text().split() == ["loss,mean", "ce,0.333333", "lcl,2"]
-    origin = json.loads((folder / "made.json").read_text())
-    assert (
-        origin["figure"] == "made" and origin["notebook"] == "00" and origin["runs"] == ["a", "b"]
-    )
-    assert {"versions", "git_commit", "finished"} < set(origin) and "torch" in origin["versions"]
-
-
-def test_save_figure_writes_over_an_older_one(tmp_path):
-    for value in (1, 2):
-        plots.save_figure(plt.figure(), "made", pd.DataFrame({"value": [value]}), tmp_path)
-    assert (tmp_path / "made.csv").read_text().split() == ["value", "2"]
-    assert len(list(tmp_path.iterdir())) == 3
-
-
-@pytest.mark.parametrize("seeds", [1, 3])
-def test_scores(seeds):
-    plots.use_style()
-    runs = pd.DataFrame(
-        [
-            {"loss": loss, "seed": seed, "accuracy": base + seed**2}
-            for loss, base in (("ce", 60), ("scl", 62), ("lcl", 65))
-            for seed in range(seeds)
-        ]
-    )
-    figure, numbers = plots.scores(runs)
-    figure.canvas.draw()
-    assert list(numbers.loss) == ["ce", "scl", "lcl"]
-    axis = figure.axes[0]
-    assert [label.get_text() for label in axis.get_xticklabels()] == ["CE", "SCL", "LCL"]
-    marks = [
-        c.get_offsets()
-        for c in axis.collections
-        if len(c.get_offsets()) == seeds and "Path" in type(c).__name__
-    ]
-    for place, (row, dots) in enumerate(zip(numbers.to_dict("records"), marks, strict=True)):
-        accuracy = list(runs.accuracy[runs.loss == row["loss"]])
-        assert {name: row[name] for name in ("mean", "sd", "n", "low", "high")} == pytest.approx(
-            analysis.summarise(accuracy), nan_ok=True
-        )
-        assert list(dots[:, 1]) == accuracy and abs(dots[:, 0] - place).max() < 0.2
-    means = [container.lines[0].get_ydata()[0] for container in axis.containers]
-    assert means == pytest.approx(list(numbers["mean"]))
-    bars = [container.lines[2][0].get_segments()[0][:, 1] for container in axis.containers]
-    half = 0 if seeds == 1 else numbers.high - numbers["mean"]
-    assert [np.ptp(bar) / 2 for bar in bars] == pytest.approx(list(half + np.zeros(3)))
-
-
-@pytest.mark.parametrize("classes", [2, 4, 25])
-@pytest.mark.parametrize("losses", [("lcl",), ("ce", "scl", "lcl")])
-def test_confusions(classes, losses):
-    plots.use_style()
-    rng = np.random.default_rng(0)
-    counts = {loss: rng.integers(0, 20, (classes, classes)) for loss in losses}
-    counts[losses[0]][1] = 0  # a class without texts
-    names = tuple(f"class {i}" for i in range(classes))
-    figure, numbers = plots.confusions(counts, names)
-    figure.canvas.draw()
-    assert len(numbers) == len(losses) * classes**2 and list(numbers) == [
-        "loss",
-        "true",
-        "predicted",
-        "percent",
-    ]
-    panels = figure.axes[: len(losses)]
-    shown = [label.get_text() for label in panels[0].get_xticklabels()]
-    assert (
-        sorted(shown) == sorted(names)
-        and [label.get_text() for label in panels[0].get_yticklabels()] == shown
-    )
-    for panel, (loss, some) in zip(panels, counts.items(), strict=True):
-        assert panel.get_title() == loss.upper()
-        table = numbers[numbers.loss == loss].pivot(
-            index="true", columns="predicted", values="percent"
-        )
-        expected = 100 * some / np.maximum(1, some.sum(1, keepdims=True))
-        np.testing.assert_allclose(table.loc[list(names), list(names)], expected)
-        np.testing.assert_allclose(panel.images[0].get_array(), table.loc[shown, shown])
-
-
-def test_confusions_put_confused_classes_together():
-    counts = np.array([[6, 0, 4, 0], [0, 7, 0, 3], [4, 0, 6, 0], [0, 3, 1, 6]])
-    figure, _ = plots.confusions({"lcl": counts}, tuple("abcd"))
-    shown = "".join(label.get_text() for label in figure.axes[0].get_xticklabels())
-    assert {frozenset(shown[:2]), frozenset(shown[2:])} == {frozenset("ac"), frozenset("bd")}
-
-
-@pytest.mark.parametrize("classes", [2, 25])
-@pytest.mark.parametrize("seeds", [1, 3])
-@pytest.mark.parametrize("panels", ["", "predictions"])
-def test_entropy_curves(classes, seeds, panels):
-    plots.use_style()
-    rng, labels, ks = np.random.default_rng(0), np.arange(40) % classes, list(range(1, classes + 1))
-    curves = pd.concat(
-        [
-            analysis.entropy_curve(
-                rng.dirichlet(np.ones(classes), (seeds, 40)), ks, labels if panels else None
-            ).assign(loss=loss)
-            for loss in ("scl", "lcl")
-        ]
-    )
-    figure = plots.entropy_curves(curves, panels)
-    figure.canvas.draw()
-    assert [axis.get_title() for axis in figure.axes] == (
-        ["all", "right", "wrong"] if panels else [""]
-    )
-    for axis in figure.axes:
-        part = curves[curves.predictions == (axis.get_title() or "all")]
-        assert [line.get_label() for line in axis.get_lines()] == ["SCL", "LCL"]
-        for line, (_, some) in zip(axis.get_lines(), part.groupby("loss", sort=False), strict=True):
-            assert list(line.get_xdata()) == ks
-            assert list(line.get_ydata()) == pytest.approx(list(some["mean"]))
-        tops = [
-            band.get_paths()[0].vertices[:, 1].max()
-            for band in axis.collections
-            if band.get_paths()
-        ]
-        assert tops == pytest.approx(
-            [] if seeds == 1 else list(part.groupby("loss", sort=False).high.max())
-        )

@@ -119,11 +119,12 @@ def test_ablation_pairs_the_seeds(nb):
 
 
 def test_every_difference_of_the_recipes_is_in_the_list():
-    """`paper.RECIPES` and `training` refer to the list by number."""
+    """`paper.toml` and `training` refer to the list by number."""
     text = "\n".join(cell.source for cell in NOTEBOOK.cells if cell.cell_type == "markdown")
     listed = {number for number in re.findall(r"^\| (\d+) \|", text, re.MULTILINE)}
     sources = [
-        (ROOT / "lclkit" / name).read_text(encoding="utf-8") for name in ("paper.py", "training.py")
+        (ROOT / "lclkit" / name).read_text(encoding="utf-8")
+        for name in ("paper.toml", "training.py")
     ]
     comments = re.findall(r"#.*?\((\d+)\)", "\n".join(sources))
     assert comments and set(comments) <= listed
