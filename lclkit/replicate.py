@@ -264,12 +264,19 @@ def _identify(notebook: Path, parameters: dict, dry: bool) -> tuple[dict, int, t
     if "encoder" in parameters:
         name = parameters["encoder"] or (paper.ENCODER if profile == "paper" else "minilm")
         try:
-            identity["encoder_hash"] = models.weights_hash(name)
+            identity["encoder_hash"] = _encoder_hash(name)
         except models.EncoderError:
             if not dry:
                 raise
             absent += (name,)
     return identity, texts, absent
+
+
+@cache
+def _encoder_hash(name: str) -> str:
+    from lclkit import models
+
+    return models.open_encoder(name).hash
 
 
 @cache
