@@ -9,7 +9,7 @@ import pandas as pd
 from scipy import stats
 
 from lclkit import analysis, paper, sources
-from lclkit.results import SPLITS, Result, load_results
+from lclkit.results import Result, load_results
 
 VERDICTS = {  # of a number: the first that applies
     "not attempted": "no run on all the texts, or the model was only quoted and no plan trains it",
@@ -27,9 +27,9 @@ VERDICTS = {  # of a number: the first that applies
 }
 ALIKE = "encoder settings precision encoder_hash device_type results_version".split()
 ABOUT = "run left_out dataset classes place loss seed same device minutes right entropy".split()
+SCORES = "test_phi test_phi_f1 valid_phi valid_phi_f1".split()
 PRINTED = "table dataset classes model metric split paper paper_sd paper_n".split()
 OURS = "setting encoder ours sd n low high difference verdict p minutes device".split()
-SCORES = {"accuracy": "phi", "f1": "phi_f1"}  # metric -> name in a run's scores, after the split's
 NAME = re.compile(
     rf"({'|'.join(paper.SIZES)})(?:-(released|paper|stratified))?(?:-({'|'.join(paper.SUBSETS)}))?"
 )
@@ -59,8 +59,7 @@ def runs(results: Iterable[Result]) -> pd.DataFrame:
     test text, whether it was, and entropy: mean over test texts, in bits; both are missing where a
     packed file has no predictions. The rest is as in result.json.
     """
-    columns = [*ABOUT, *ALIKE, *(f"{split}_{name}" for split in SPLITS for name in SCORES.values())]
-    frame = pd.DataFrame([_row(result) for result in results], columns=columns)
+    frame = pd.DataFrame([_row(result) for result in results], columns=[*ABOUT, *ALIKE, *SCORES])
     kept = frame[frame.left_out == ""]
     size = kept.groupby(ALIKE).run.transform("size")
     kept = kept.assign(rival=kept.encoder != paper.ENCODER, size=-size)
@@ -200,7 +199,8 @@ def _attempts(runs: pd.DataFrame, printed: paper.Printed) -> pd.Series:
 
 def _beside(printed: paper.Printed, runs: pd.DataFrame) -> dict:
     """What the runs of one setting are to a printed number: the rest of its row."""
-    scores = runs[f"{printed.split}_{SCORES[printed.metric]}"].tolist()
+    metric = {"accuracy": "phi", "f1": "phi_f1"}[printed.metric]
+    scores = runs[f"{printed.split}_{metric}"].tolist()
     ours = analysis.summarise(scores)
     encoder = runs.encoder.iloc[0]
     if encoder != paper.RIVALS.get(printed.model, paper.ENCODER):
