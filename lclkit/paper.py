@@ -11,10 +11,7 @@ ENCODER = "google/electra-base-discriminator"  # section 4.2
 BATCH_SIZE = 10  # texts; with one view each, 2K = 20 rows (appendix B)
 EPOCHS = 5  # the authors' code; the paper says "early stopping"
 RUNS = 5  # seeds a result is averaged over; 10 in Table 3
-DROPOUT = 0.1  # section 4.2
 REPLACED = 0.3  # share of words replaced by synonyms, section 4.2
-ADAM = {"betas": (0.9, 0.999), "eps": 1e-6, "weight_decay": 1e-2}  # appendix B
-CLIP_NORM = 1.0  # the authors' code, each network apart; not in the paper
 PLANS = {"1": "table1", "2": "table2", "3": "table3"}  # what runs a table; 4 and 5 come with them
 
 # A number of Tables 1 to 5, in percent. classes: one of SUBSETS, "" is all; model: "ce", "scl" or

@@ -152,7 +152,7 @@ def test_verdict_where_no_deviation_is_printed(scores, expected):
         ({"encoder": paper.RIVALS["bert-base"]}, "not attempted"),
         ({"lr": 1e-4}, "other settings"),
         ({"recipe": "paper"}, "other settings"),
-        ({"precision": "bf16", "torch_compile": True}, "inside"),
+        ({"precision": "bf16"}, "other settings"),
         ({"texts": 100}, "not attempted"),
     ],
 )
@@ -293,15 +293,14 @@ def test_contrast_without_spread(parts):
     assert all(np.isnan(ledger.contrast(parts)[name]) for name in ("low", "high", "p"))
 
 
-# Fields of Config that stand in a column of their own, or decide no number.
-APART = {"loss", "seed", "encoder", "trainable_layers", "precision"}
-HARMLESS = {"checkpointing", "compile", "resample"}
+# Fields of Config that stand in a column of their own.
+APART = {"loss", "seed", "encoder", "trainable_layers"}
 
 
 def test_every_setting_that_decides_numbers_is_compared_with_the_recipes():
     """The ledger does without training.Config, which needs torch: these are its fields."""
     known = {**paper.COMMON, **paper.settings("isear")}
-    assert {field.name for field in fields(training.Config)} <= APART | HARMLESS | set(known)
+    assert {field.name for field in fields(training.Config)} <= APART | set(known)
     usual = asdict(training.Config())
     assert {name: usual[name] for name in paper.COMMON} == paper.COMMON
 

@@ -104,8 +104,8 @@ def test_tests_are_between_models_of_a_table():
 
 
 @pytest.mark.data
-def test_sizes_of_subsets():
-    dataset = data.load("empatheticdialogues")
+def test_sizes_of_subsets(real_data):
+    dataset = data.load("empatheticdialogues", real_data)
     subsets = {name: dataset.subset(name) for name in paper.SUBSETS}
     sizes = {name: (len(some.train), len(some.test)) for name, some in subsets.items()}
     assert sizes == paper.SUBSET_SIZES
