@@ -1,0 +1,130 @@
+"""Notebook 02's own definitions: a view in a few lines, and the recipe "clean"."""
+
+import random
+from types import SimpleNamespace
+
+import pytest
+from test_notebooks import ROOT, definitions, read
+
+from lclkit import augment
+
+SENTENCES = [
+    "I wasn't happy when my friends lied (again)!",
+    "Dogs walked home, ate 2 meals and SLEPT.",
+    "He made a bigger mistake in the evening.",
+]
+
+
+@pytest.fixture(scope="module")
+def nb():
+    space = definitions(read(ROOT / "notebooks" / "02_augmentation.ipynb"))
+    return SimpleNamespace(**{name: x for name, x in space.items() if not name.startswith("__")})
+
+
+def test_the_recipe_in_a_few_lines_is_the_one_of_the_paper(nb, made_dataset):
+    """But for capitals, which it does not keep."""
+    texts = [text.lower() for text in made_dataset.train.text]
+    for text, view in zip(texts, augment.synonym_views(texts, seed=7), strict=True):
+        assert nb.my_view(text, 0.3, random.Random(f"7\0{text}")) == view
+
+
+@pytest.mark.parametrize("text", ["", "...", "zxqv of the fghjk!"])
+def test_text_without_synonyms_stays(nb, text):
+    assert nb.my_view(text, 1.0, random.Random(0)) == text
+
+
+def test_clean_views_are_the_same_on_every_machine(nb):
+    assert [nb.clean_view(text, share=0.5, seed=5) for text in SENTENCES] == [
+        "I wasn't glad when my friends consisted (again)!",
+        "Frankfurters walked home, consumed 2 meals and SLEPT.",
+        "He made a larger mistake in the eve.",
+    ]
+    assert len({nb.clean_view(SENTENCES[1], seed=seed) for seed in range(9)}) > 3
+
+
+@pytest.mark.parametrize(
+    "text", ["I was not with them; somebody did. X u a", "HE Cannot, don't!", "zqxv 12"]
+)
+def test_clean_leaves_stop_words_pronouns_and_letters(nb, text):
+    assert all(nb.clean_view(text, share=1.0, seed=seed) == text for seed in range(5))
+    assert augment.synonym_views(["does it?"], p=1) != ["does it?"]
+
+
+def test_clean_keeps_capitals(nb):
+    known = nb.clean_synonyms("bread")
+    assert known and all(synonym.islower() for synonym in known)
+    assert nb.clean_synonyms("Bread") == [synonym.capitalize() for synonym in known]
+    assert nb.clean_synonyms("BREAD") == [synonym.upper() for synonym in known]
+    assert nb.clean_synonyms("brEad") == known
+
+
+@pytest.mark.parametrize(
+    "lemma, part, word, expected",
+    [
+        ("dog", "n", "cats", "dogs"),
+        ("city", "n", "towns", "cities"),
+        ("day", "n", "weeks", "days"),
+        ("y", "n", "weeks", "ys"),
+        ("box", "n", "bins", "boxes"),
+        ("church", "n", "temples", "churches"),
+        ("wish", "n", "hopes", "wishes"),
+        ("boss", "n", "chiefs", "bosses"),
+        ("waltz", "n", "dances", "waltzes"),
+        ("child", "n", "kids", "children"),
+        ("kid", "n", "children", "kids"),
+        ("wife", "n", "women", "wives"),
+        ("woman", "n", "wives", None),
+        ("go", "v", "moves", "goes"),
+        ("do", "v", "makes", "does"),
+        ("carry", "v", "takes", "carries"),
+        ("autopsy", "v", "took", "autopsied"),
+        ("play", "v", "went", "played"),
+        ("love", "v", "liked", "loved"),
+        ("agree", "v", "liked", "agreed"),
+        ("stop", "v", "ended", "stopped"),
+        ("stop", "v", "ending", "stopping"),
+        ("love", "v", "liking", "loving"),
+        ("see", "v", "looking", "seeing"),
+        ("dye", "v", "inking", "dyeing"),
+        ("carry", "v", "taking", "carrying"),
+        ("die", "v", "ending", "dying"),
+        ("make", "v", "did", "made"),
+        ("take", "v", "went", None),
+        ("put", "v", "laid", None),
+        ("put", "v", "laying", "putting"),
+        ("hurt", "v", "ached", None),
+    ],
+)
+def test_clean_inflects(nb, lemma, part, word, expected):
+    assert nb.inflected(lemma, part, nb.ending_of(word, part)) == expected
+
+
+@pytest.mark.parametrize(
+    "word, some, none",
+    [
+        ("dogs", {"hounds", "tails"}, {"hound", "dogs", "domestic dogs"}),
+        ("children", {"kids"}, {"kid"}),
+        ("walked", set(), {"walk"}),
+        ("lied", {"consisted"}, {"dwell"}),
+        ("stopping", {"ending", "halting"}, {"end"}),
+        # It has a synset of its own; those of "big" are left out.
+        ("bigger", {"larger"}, {"heavy", "heavier", "great"}),
+        # Both readings: to feel, and to felt.
+        ("felt", {"experienced", "mat"}, {"experience", "find"}),
+        ("dog", {"hound"}, {"domestic dog", "hounds", "dog"}),
+    ],
+)
+def test_clean_takes_the_inflection_of_the_word(nb, word, some, none):
+    found = set(nb.fitting_synonyms(word))
+    assert some <= found and not none & found
+
+
+def test_clean_has_single_words_in_small_letters(nb, supersense):
+    words = set()
+    for text in supersense.test.text[:500]:
+        words.update(augment.WORD.findall(text.lower()))
+    synonyms = {word: nb.fitting_synonyms(word) for word in words}
+    assert sum(map(bool, synonyms.values())) > 800
+    for word, choices in synonyms.items():
+        assert word not in choices and choices == sorted(set(choices))
+        assert all(choice.isalpha() and choice.islower() for choice in choices)
