@@ -10,7 +10,7 @@ import shutil
 import sys
 import time
 import typing
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -22,11 +22,10 @@ import yaml
 from accelerate import PartialState
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader
 from tqdm import tqdm
 from transformers import (
     EarlyStoppingCallback,
-    PreTrainedTokenizerBase,
     PrinterCallback,
     Trainer,
     TrainerCallback,
@@ -34,20 +33,15 @@ from transformers import (
     TrainingArguments,
 )
 
-from lclkit import analysis, augment, data, files, losses, models
+from lclkit import analysis, batches, data, files, losses, models
 from lclkit.results import PREFIXES, SPLITS, Result
 
 RESULTS_VERSION = 4  # raise it when the same settings would give other numbers
 TERMS = ("loss", "ce_encoder", "ce_weighting", "contrastive")  # of Eq. 6
 WINDOWS = 50  # of an epoch, at most: rows of history.csv
-OPTIONS = (  # of TrainingArguments: how training runs, and not what is trained
-    "gradient_checkpointing",
-    "torch_compile",
-    "torch_compile_backend",
-    "torch_compile_mode",
-    "report_to",
-    "run_name",
-)
+# Of TrainingArguments: how training runs, and not what is trained.
+OPTIONS = ("gradient_checkpointing", "torch_compile", "torch_compile_backend", "torch_compile_mode")
+OPTIONS += ("report_to", "run_name")
 LEAST = dict.fromkeys(("epochs", "batch_size", "accumulate", "patience"), 1)
 LEAST |= dict.fromkeys(("lr", "temperature", "adam_epsilon", "clip_norm"), sys.float_info.min)
 SHARES = ("alpha", "dropout", "replaced", "weight_decay", "adam_beta1", "adam_beta2")
@@ -163,7 +157,11 @@ def train(
     MemoryError, saying what would help, where the device's memory does not suffice.
     """
     processes = PartialState(cpu=not torch.cuda.is_available())
-    _check_call(config, options, processes.num_processes)
+    for name in options:
+        if name not in OPTIONS:
+            raise ValueError(f"{name}: expected a field of Config, or one of {', '.join(OPTIONS)}")
+    if config.precision == "fp16" and not torch.cuda.is_available():
+        raise ValueError("precision: expected fp32 or bf16, for fp16 needs a GPU")
     encoder = models.open_encoder(config.encoder)
     about = identity(dataset, config, encoder)
     key = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:8]
@@ -189,16 +187,22 @@ def train(
         raise MemoryError(f"{title}: {advice}") from error
     if processes.is_main_process:
         summary = about | trainer.summary() | {"classes": dataset.classes, "scores": scores}
-        if not folder.is_dir():
-            _write(folder, summary | {"options": options}, tables, work)
-            trainer.state.save_to_json(str(folder / "trainer_state.json"))
+        for name, table in tables.items():
+            table.to_csv(work / f"{name}.csv", index=False, float_format="%.6g")
+        (work / "result.json").write_text(json.dumps(summary | {"options": options}, indent=1))
+        trainer.state.save_to_json(str(work / "trainer_state.json"))
         if save:
-            phi = models.whole(networks.phi, stem)
-            names = ", ".join(dataset.classes)
-            card = summary | {"dataset": dataset, "names": names}
-            card["settings"] = json.dumps(summary["config"], indent=1)
-            models.save(phi, encoder.tokenizer, folder / "model", **card)
-        shutil.rmtree(work)
+            phi, names = models.whole(networks.phi, stem), ", ".join(dataset.classes)
+            settings = json.dumps(summary["config"], indent=1)
+            card = summary | {"dataset": dataset, "names": names, "settings": settings}
+            models.save(phi, encoder.tokenizer, work / "model", **card)
+        for checkpoint in work.glob("checkpoint-*"):
+            shutil.rmtree(checkpoint)
+        if folder.is_dir():  # it had all but the model
+            (work / "model").replace(folder / "model")
+            shutil.rmtree(work)
+        else:
+            work.replace(folder)
     processes.wait_for_everyone()
     return Result.load(folder)
 
@@ -214,16 +218,10 @@ def identity(dataset: data.Dataset, config: Config, encoder: models.Pretrained) 
     }
 
 
-def _check_call(config: Config, options: dict, processes: int) -> None:
-    """ValueErrors for what would fail later."""
-    for name in options:
-        if name not in OPTIONS:
-            raise ValueError(f"{name}: expected a field of Config, or one of {', '.join(OPTIONS)}")
-    if config.batch_size % processes:
-        expected = f"a multiple of {processes}, the number of processes"
-        raise ValueError(f"batch_size: expected {expected}; found {config.batch_size}")
-    if config.precision == "fp16" and not torch.cuda.is_available():
-        raise ValueError("precision: expected fp32 or bf16, for fp16 needs a GPU")
+def describe(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"CPU, {torch.get_num_threads()} threads"
 
 
 class Networks(nn.Module):
@@ -284,31 +282,7 @@ def loss_terms(
     return {"loss": l_f, "ce_encoder": l_e, "ce_weighting": l_w, "contrastive": l_lcl}
 
 
-class Texts(Dataset):
-    """What the networks read, one tensor a text: token ids ``(tokens,)``, or what the frozen layers
-    make of them, ``(tokens, d)``. As a data set: each training text with its view, and its label.
-
-    items: "train", "views" (unless there are none), "valid" and "test". labels: by split.
-    """
-
-    def __init__(self, items: dict[str, list[Tensor]], labels: dict[str, Tensor], classes: int):
-        self.items = items
-        self.labels = labels
-        self.classes = classes
-        self.sides = [items[name] for name in ("train", "views") if name in items]
-
-    def __len__(self) -> int:
-        return len(self.labels["train"])
-
-    def __getitem__(self, row: int) -> tuple[list[Tensor], Tensor]:
-        return [side[row] for side in self.sides], self.labels["train"][row]
-
-    def lengths(self) -> Tensor:
-        """Of each training text or its view, the longer one's, in tokens."""
-        return torch.tensor([max(map(len, pair)) for pair in zip(*self.sides, strict=True)])
-
-
-_prepared: dict[tuple, Texts] = {}  # the last one: the runs of a notebook share it
+_prepared: dict[tuple, batches.Texts] = {}  # the last one: the runs of a notebook share it
 
 
 def prepare(
@@ -317,83 +291,14 @@ def prepare(
     encoder: models.Pretrained,
     stem: nn.Module | None,
     device: torch.device,
-) -> Texts:
-    """Make views, tokenize, run the frozen layers: once for all epochs and for like runs."""
+) -> batches.Texts:
+    """`batches.prepare`, or what it made for the run before this one, of the same contents."""
     wording = (config.augmentation, config.replaced)
-    key = (dataset.hash, encoder.hash, config.trainable_layers, wording, device)
+    key = (dataset.hash, encoder.hash, config.trainable_layers, device, *wording)
     if key not in _prepared:
-        texts = {split: list(getattr(dataset, split).text) for split in data.SPLITS}
-        if config.augmentation != "none":
-            views = augment.synonym_views(texts["train"], config.replaced, recipe=wording[0])
-            texts["views"] = views
-        items = {name: _token_ids(encoder.tokenizer, part) for name, part in texts.items()}
-        if stem is not None:
-            items = {name: _hidden_states(stem, part, device) for name, part in items.items()}
-        frames = {split: getattr(dataset, split) for split in data.SPLITS}
-        labels = {split: torch.tensor(frame.label.to_numpy()) for split, frame in frames.items()}
         _prepared.clear()
-        _prepared[key] = Texts(items, labels, len(dataset.classes))
+        _prepared[key] = batches.prepare(dataset, encoder, stem, device, *wording)
     return _prepared[key]
-
-
-def _token_ids(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> list[Tensor]:
-    with models.quiet():  # of those that set no limit
-        return [torch.tensor(ids) for ids in tokenizer(texts, truncation=True)["input_ids"]]
-
-
-def collate(pairs: list[tuple[list[Tensor], Tensor]]) -> dict[str, Tensor]:
-    """A batch of 2K rows: K texts, then their K views; row i and row i + K have one label."""
-    items, labels = zip(*pairs, strict=True)
-    sides = list(zip(*items, strict=True))
-    rows = [item for side in sides for item in side]
-    return padded(rows) | {"labels": torch.stack(labels).repeat(len(sides))}
-
-
-def padded(items: list[Tensor]) -> dict[str, Tensor]:
-    """A batch of token ids or hidden states, padded to the longest; the padding is masked."""
-    values = nn.utils.rnn.pad_sequence(items, batch_first=True)
-    lengths = torch.tensor([len(item) for item in items])
-    mask = torch.arange(values.shape[1]) < lengths[:, None]
-    name = "input_ids" if values.ndim == 2 else "inputs_embeds"
-    return {name: values, "attention_mask": mask.long()}
-
-
-class Batches(Sampler):
-    """Row numbers, batch by batch, drawn from the seed and the number of the epoch.
-
-    order "random" is a plain shuffle. "length" sorts every 20 shuffled batches by length before it
-    cuts them, then shuffles the batches: less padding, but texts meet others of their length more
-    often. Of each batch a process takes its share; several leave out a short last batch.
-    """
-
-    def __init__(self, lengths: Tensor, config: Config, rank: int = 0, processes: int = 1):
-        self.lengths = lengths
-        self.config = config
-        self.share = slice(rank, None, processes)
-        self.drop_last = config.drop_last or processes > 1
-        self.set_epoch(0)
-
-    def set_epoch(self, epoch: int) -> None:
-        """Draw the batches of an epoch, which counts from 0."""
-        size = self.config.batch_size
-        random = torch.Generator().manual_seed(1000 * self.config.seed + epoch)
-        rows = torch.randperm(len(self.lengths), generator=random)
-        if self.config.order == "length":
-            parts = rows.split(20 * size)
-            rows = torch.cat([part[self.lengths[part].argsort(stable=True)] for part in parts])
-        batches = list(rows.split(size))
-        if self.drop_last and len(batches) > 1 and len(batches[-1]) < size:
-            batches.pop()
-        if self.config.order == "length":
-            order = torch.randperm(len(batches), generator=random)
-            batches = [batches[i] for i in order]
-        self.batches = [batch.tolist() for batch in batches]
-
-    def __len__(self) -> int:
-        return len(self.batches)
-
-    def __iter__(self) -> Iterator[list[int]]:
-        return (batch[self.share] for batch in self.batches)
 
 
 class LabelAwareTrainer(Trainer):
@@ -403,7 +308,7 @@ class LabelAwareTrainer(Trainer):
         self,
         networks: Networks,
         config: Config,
-        texts: Texts,
+        texts: batches.Texts,
         folder: Path,
         title: str = "",
         callbacks: Sequence[TrainerCallback] = (),
@@ -417,18 +322,22 @@ class LabelAwareTrainer(Trainer):
         own = [EachStep(self), ProgressLine(title)]
         if config.patience is not None:
             own.append(EarlyStoppingCallback(config.patience))
-        arguments = _arguments(config, folder, **options)
-        super().__init__(
-            networks,
-            arguments,
-            train_dataset=texts,
-            eval_dataset=texts,  # `evaluate` knows its validation part
-            callbacks=[*own, *callbacks],
-        )
+        settings = {"args": _arguments(config, folder, **options), "callbacks": [*own, *callbacks]}
+        super().__init__(networks, train_dataset=texts, eval_dataset=texts, **settings)
         self.remove_callback(PrinterCallback)
         self.model_accepts_loss_kwargs = False
-        rank, processes = arguments.process_index, arguments.world_size
-        self.batches = Batches(texts.lengths(), config, rank, processes)
+        rank, processes = self.args.process_index, self.args.world_size
+        if config.batch_size % processes:
+            expected = f"a multiple of {processes}, the number of processes"
+            raise ValueError(f"batch_size: expected {expected}; found {config.batch_size}")
+        self.batches = batches.Batches(
+            texts,
+            config.batch_size,
+            config.order,
+            config.drop_last or processes > 1,
+            config.seed,
+            share=slice(rank, None, processes),
+        )
         torch.manual_seed(config.seed + 1_000_003 * rank)  # each process has its own dropout
 
     def train_or_go_on(self) -> None:
@@ -447,12 +356,13 @@ class LabelAwareTrainer(Trainer):
 
     def get_train_dataloader(self) -> DataLoader:
         own = torch.Generator()  # else the loader draws from the one that dropout uses
-        return DataLoader(self.texts, batch_sampler=self.batches, collate_fn=collate, generator=own)
+        options = {"collate_fn": batches.collate, "generator": own}
+        return DataLoader(self.texts, batch_sampler=self.batches, **options)
 
     def create_scheduler(self, num_training_steps: int, optimizer=None):
         """A short batch that is left out has its place on the rate's way to 0 (13)."""
-        batches = math.ceil(len(self.texts) / self.config.batch_size)
-        steps = math.ceil(batches / self.config.accumulate) * self.config.epochs
+        count = math.ceil(len(self.texts) / self.config.batch_size)
+        steps = math.ceil(count / self.config.accumulate) * self.config.epochs
         return super().create_scheduler(steps, optimizer)
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
@@ -460,53 +370,45 @@ class LabelAwareTrainer(Trainer):
         gather = self.args.world_size > 1
         first = self.state.global_step == 0  # a look at values makes a GPU wait
         terms = loss_terms(model(**inputs), labels, self.config, gather=gather, validate=first)
-        self.unlogged.append({name: value.detach() for name, value in terms.items()})
+        self.unlogged.append(torch.stack([term.detach() for term in terms.values()]))
+        self.terms = list(terms)
         return terms["loss"]
 
     def _get_grad_norm(self, model, grad_norm=None):
         """Trainer's norm of both networks together is not needed: `EachStep` clips each apart."""
 
     def log(self, logs: dict, start_time: float | None = None) -> None:
+        """Adds the means of all loss terms. FloatingPointError for one that is not finite."""
         if "learning_rate" in logs:
-            logs |= self._means_since_last_log()
+            values = self.accelerator.reduce(torch.stack(self.unlogged), "mean").tolist()
+            rows = pd.DataFrame(values, columns=self.terms)
+            wrong = rows[~np.isfinite(rows).all(axis=1)]
+            if len(wrong):
+                terms = ", ".join(f"{name} {value:g}" for name, value in wrong.iloc[0].items())
+                raise FloatingPointError(
+                    f"{self.title}: the loss is not finite in step {self.state.global_step} or "
+                    f"just before it: {terms}; lower the learning rate (now {self.config.lr:g}), "
+                    f"or set precision='fp32' (now {self.config.precision})"
+                )
+            self.unlogged = []
+            self.rows.append(rows)
+            logs |= rows.mean().to_dict()
         super().log(logs, start_time)
-
-    def _means_since_last_log(self) -> dict[str, float]:
-        """Of all loss terms. Raises FloatingPointError for one that is not finite."""
-        names = list(self.unlogged[0])
-        values = torch.stack(
-            [torch.stack([terms[name] for name in names]) for terms in self.unlogged]
-        )
-        rows = pd.DataFrame(self.accelerator.reduce(values, "mean").tolist(), columns=names)
-        self.unlogged = []
-        self.rows.append(rows)
-        wrong = rows[~np.isfinite(rows).all(axis=1)]
-        if len(wrong):
-            terms = ", ".join(f"{name} {value:g}" for name, value in wrong.iloc[0].items())
-            raise FloatingPointError(
-                f"{self.title}: the loss is not finite in step {self.state.global_step} or just "
-                f"before it: {terms}; lower the learning rate (now {self.config.lr:g}), or set "
-                f"precision='fp32' (now {self.config.precision})"
-            )
-        return rows.mean().to_dict()
 
     def evaluate(self, *_, **__) -> dict[str, float]:
         """Validation accuracy of both networks, in percent; Φ's chooses the best epoch."""
         start = time.perf_counter()
-        labels = self.texts.labels["valid"].numpy()
         terms = pd.concat(self.rows).mean().to_dict()
         metrics = {"eval_train_seconds": start - self.epoch_began, "eval_terms": terms}
+        items, labels = self.texts.items["valid"], self.texts.labels["valid"].numpy()
         for name, network in self.model.named_children():
-            logits = outputs(
-                network, self.texts.items["valid"], self.args.device, self.config.precision
-            )["logits"]
-            predicted = logits.argmax(1).numpy()
+            said = batches.outputs(network, items, self.args.device, self.config.precision)
+            predicted = said["logits"].argmax(1).numpy()
             metrics[f"eval_{name}"] = analysis.scores(labels, predicted)["accuracy"]
         metrics["eval_seconds"] = time.perf_counter() - start
         self.log(metrics)
-        self.control = self.callback_handler.on_evaluate(
-            self.args, self.state, self.control, metrics
-        )
+        handler = self.callback_handler
+        self.control = handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
     def summary(self) -> dict:
@@ -519,8 +421,7 @@ class LabelAwareTrainer(Trainer):
         trained = sum(row["eval_train_seconds"] for row in epochs)
         texts = len(epochs) * sum(len(batch) for batch in self.batches.batches)
         return {
-            "best_epoch": 1
-            + int(np.argmax([row["valid_phi"] for row in history])),  # the first (15)
+            "best_epoch": 1 + int(np.argmax([row["eval_phi"] for row in epochs])),  # the first (15)
             "history": history,
             "parameters": sum(p.numel() for p in self.model.parameters() if p.requires_grad),
             "texts": len(self.texts),
@@ -633,55 +534,6 @@ def notebook_line() -> dict:
     return {"file": line, "ascii": " #", "ncols": 90, "mininterval": 0.5}
 
 
-@torch.no_grad()
-def outputs(
-    network: nn.Module, items: list[Tensor], device: torch.device, precision: str = "fp32"
-) -> dict[str, Tensor]:
-    """What a network says of texts, without dropout: `logits` ``(texts, C)`` and, of Φ,
-    `features` ``(texts, d)``, in float32. Scores that are reported take precision "fp32"."""
-    network.to(device).eval()
-    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
-    parts, order = {"logits": [], "features": []}, []
-    for rows, batch in _by_length(items, device):
-        with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
-            output = network(**batch)
-        order += rows
-        for name in parts:
-            parts[name].append(output[name].float().cpu() if name in output else torch.empty(0))
-    back = torch.tensor(order).argsort()
-    return {name: torch.cat(values)[back] for name, values in parts.items() if len(values[0])}
-
-
-@torch.no_grad()
-def _hidden_states(stem: nn.Module, items: list[Tensor], device: torch.device) -> list[Tensor]:
-    """The frozen layers' output for each text, ``(tokens, d)``, without padding."""
-    stem.to(device)
-    hidden = {}
-    for rows, batch in _by_length(items, device):
-        states = stem(**batch).last_hidden_state.cpu()
-        for row, state in zip(rows, states, strict=True):
-            hidden[row] = state[: len(items[row])].clone()
-    return [hidden[row] for row in range(len(items))]
-
-
-def _by_length(
-    items: list[Tensor], device: torch.device
-) -> Iterator[tuple[list[int], dict[str, Tensor]]]:
-    """Batches of similar length, which pad little: row numbers and inputs."""
-    size = 32 if device.type == "cpu" else 128  # texts; more would not fit into a CPU's caches
-    order = sorted(range(len(items)), key=lambda row: len(items[row]))
-    for start in range(0, len(order), size):
-        rows = order[start : start + size]
-        batch = padded([items[row] for row in rows])
-        yield rows, {name: value.to(device) for name, value in batch.items()}
-
-
-def describe(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"CPU, {torch.get_num_threads()} threads"
-
-
 def _evaluated(trainer: LabelAwareTrainer) -> tuple[dict[str, pd.DataFrame], dict[str, float]]:
     """Tables of the run's folder, and scores of both networks on valid and test, in percent."""
     scores, predictions, similarities = {}, [], []
@@ -689,7 +541,7 @@ def _evaluated(trainer: LabelAwareTrainer) -> tuple[dict[str, pd.DataFrame], dic
         labels = trainer.texts.labels[split].numpy()
         columns = {"split": split, "label": labels}
         for name, network in trainer.model.named_children():
-            said = outputs(network, trainer.texts.items[split], trainer.args.device)
+            said = batches.outputs(network, trainer.texts.items[split], trainer.args.device)
             p = said["logits"].softmax(1).numpy()
             if name == "phi":
                 columns["predicted"] = p.argmax(1)
@@ -706,15 +558,3 @@ def _evaluated(trainer: LabelAwareTrainer) -> tuple[dict[str, pd.DataFrame], dic
     columns = ["step", "epoch", "lr", *(name for name in TERMS if name in history)]
     tables = {"history": history[columns], "predictions": pd.concat(predictions)}
     return tables | {"similarity": pd.concat(similarities)}, scores
-
-
-def _write(folder: Path, summary: dict, tables: dict[str, pd.DataFrame], work: Path) -> None:
-    with files.whole(folder) as partial:
-        partial.mkdir()
-        for name, table in tables.items():
-            table.to_csv(partial / f"{name}.csv", index=False, float_format="%.6g")
-        text = json.dumps(summary, indent=1) + "\n"
-        (partial / "result.json").write_text(text, encoding="utf-8")
-        for left in work.iterdir():  # what report_to has written
-            if not left.name.startswith("checkpoint-"):
-                shutil.move(left, partial / left.name)

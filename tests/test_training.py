@@ -23,8 +23,9 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 from transformers import AutoModelForSequenceClassification, TrainerCallback
 
-from lclkit import analysis, augment, data, models, paper, training
-from lclkit.training import Batches, Config, LabelAwareTrainer, train
+from lclkit import analysis, augment, batches, data, models, paper, training
+from lclkit.batches import Batches
+from lclkit.training import Config, LabelAwareTrainer, train
 
 LOSSES = ("ce", "scl", "lcl")
 CPU = torch.device("cpu")
@@ -501,7 +502,7 @@ def test_collate_stacks_texts_then_views():
     text, view = torch.tensor([5, 6, 7]), torch.tensor([5, 6])
     other, other_view = torch.tensor([8]), torch.tensor([8, 9])
     label = torch.tensor
-    batch = training.collate([([text, view], label(2)), ([other, other_view], label(0))])
+    batch = batches.collate([([text, view], label(2)), ([other, other_view], label(0))])
     assert batch["labels"].tolist() == [2, 0, 2, 0]
     assert batch["attention_mask"].tolist() == [[1, 1, 1], [1, 0, 0], [1, 1, 0], [1, 1, 0]]
     masked = batch["input_ids"] * batch["attention_mask"]
@@ -510,7 +511,7 @@ def test_collate_stacks_texts_then_views():
 
 def test_batch_of_hidden_states():
     items = [torch.ones(2, 4), 2 * torch.ones(5, 4)]
-    batch = training.padded(items)
+    batch = batches.padded(items)
     assert set(batch) == {"inputs_embeds", "attention_mask"}
     assert batch["inputs_embeds"].shape == (2, 5, 4)
     assert batch["attention_mask"].tolist() == [[1, 1, 0, 0, 0], [1, 1, 1, 1, 1]]
@@ -520,41 +521,48 @@ def test_batch_of_hidden_states():
 LENGTHS = torch.randint(3, 60, (457,), generator=torch.Generator().manual_seed(0))
 
 
+def batches_of(lengths=LENGTHS, rank=0, processes=1, order="random", drop_last=True, seed=0):
+    items = [torch.zeros(length) for length in lengths]
+    texts = batches.Texts({"train": items}, {"train": torch.zeros(len(items))})
+    return Batches(texts, 10, order, drop_last, seed, slice(rank, None, processes))
+
+
 @pytest.mark.parametrize("order", ["random", "length"])
 @pytest.mark.parametrize("drop_last", [False, True])
 def test_batches_cover_every_text_once(order, drop_last):
-    batches = Batches(LENGTHS, Config(order=order, drop_last=drop_last))
+    drawn = batches_of(order=order, drop_last=drop_last)
     epochs = []
     for epoch in range(3):
-        batches.set_epoch(epoch)
-        epochs.append(list(batches))
-        assert len(batches) == len(epochs[-1]) == 46 - drop_last
+        drawn.set_epoch(epoch)
+        epochs.append(list(drawn))
+        assert len(drawn) == len(epochs[-1]) == 46 - drop_last
         assert sorted(map(len, epochs[-1])) == [7] * (not drop_last) + [10] * 45
         rows = sorted(sum(epochs[-1], []))
         assert len(set(rows)) == len(rows) and (drop_last or rows == list(range(457)))
     assert epochs[0] != epochs[1] != epochs[2]
-    batches.set_epoch(0)
-    assert list(batches) == epochs[0]
-    assert [len(b) for b in Batches(LENGTHS[:6], batches.config)] == [6]  # a lone batch stays
+    drawn.set_epoch(0)
+    assert list(drawn) == epochs[0]
+    assert [len(batch) for batch in batches_of(LENGTHS[:6], drop_last=True)] == [
+        6
+    ]  # a lone one stays
 
 
 def test_processes_share_each_batch():
-    settings = Config(drop_last=False, order="length")
-    alone = list(Batches(LENGTHS, replace(settings, drop_last=True)))
-    shares = [list(Batches(LENGTHS, settings, rank, 2)) for rank in range(2)]
+    alone = list(batches_of(order="length"))
+    shares = [list(batches_of(rank=rank, processes=2, order="length")) for rank in range(2)]
     for batch, *parts in zip(alone, *shares, strict=True):
         assert [len(part) for part in parts] == [5, 5] and sorted(sum(parts, [])) == sorted(batch)
 
 
 def test_seeds_do_not_share_their_batches():
-    first = [list(Batches(LENGTHS, Config(seed=seed))) for seed in range(5)]
+    first = [list(batches_of(seed=seed)) for seed in range(5)]
     assert all(a != b for a, b in itertools.combinations(first, 2))
 
 
 def test_order_by_length_pads_less():
     def padding(order):
-        batches = [torch.tensor(rows) for rows in Batches(LENGTHS, Config(order=order))]
-        return sum((LENGTHS[rows].max() - LENGTHS[rows]).sum().item() for rows in batches)
+        drawn = [torch.tensor(rows) for rows in batches_of(order=order)]
+        return sum((LENGTHS[rows].max() - LENGTHS[rows]).sum().item() for rows in drawn)
 
     assert padding("length") < 0.2 * padding("random")
 
@@ -588,7 +596,7 @@ def test_a_step_is_what_the_formulas_say(made_dataset, config, tmp_path, changes
     (history,) = trainer.summary()["history"]
 
     torch.set_rng_state(random)  # the same dropout
-    batch = training.collate([trainer.texts[row] for row in list(trainer.batches)[0]])
+    batch = batches.collate([trainer.texts[row] for row in list(trainer.batches)[0]])
     labels = batch.pop("labels")
     views = settings.augmentation != "none"
     assert sorted(labels.tolist()) == sorted([*dataset.train.label] * (1 + views))
@@ -698,8 +706,8 @@ def test_first_steps_are_those_of_the_authors_code(made_dataset, config, tmp_pat
     for t, row in enumerate(rows):
         if t % 4 == 0:
             trainer.batches.set_epoch(t // 4)
-            batches = list(trainer.batches)
-        batch = training.collate([trainer.texts[i] for i in batches[t % 4]])
+            epoch = list(trainer.batches)
+        batch = batches.collate([trainer.texts[i] for i in epoch[t % 4]])
         labels = batch.pop("labels")
         encoded, psi_logits = phi(**batch), psi(**batch).logits
         loss = 0.5 * (cross_entropy(encoded.logits, labels) + cross_entropy(psi_logits, labels))
@@ -749,8 +757,8 @@ def test_outputs_are_those_of_one_text_at_a_time(made_dataset, config, precision
     texts = [*made_dataset.train.text, *made_dataset.test.text]
     items = [torch.tensor(ids) for ids in encoder.tokenizer(texts)["input_ids"]]
     for network in networks.children():
-        together = training.outputs(network, items, CPU, precision)
-        alone = [training.outputs(network, [item], CPU, precision) for item in items]
+        together = batches.outputs(network, items, CPU, precision)
+        alone = [batches.outputs(network, [item], CPU, precision) for item in items]
         for name, values in together.items():
             assert values.dtype == torch.float32 and values.std() > 1e-3
             expected = torch.cat([one[name] for one in alone])
@@ -774,13 +782,13 @@ def test_outputs_are_those_of_one_text_at_a_time(made_dataset, config, precision
 def test_best_epoch_is_the_first_maximum_and_its_weights_are_kept(
     made_dataset, config, tmp_path, monkeypatch, patience, epochs, reached, best
 ):
-    looked, accuracies, real = [], iter([*reached, 0, 0]), training.outputs
+    looked, accuracies, real = [], iter([*reached, 0, 0]), batches.outputs
 
     def outputs(network, items, *rest):
         looked.append((len(items), real(network, items, *rest)["logits"].softmax(1).numpy()))
         return real(network, items, *rest)
 
-    monkeypatch.setattr(training, "outputs", outputs)
+    monkeypatch.setattr(batches, "outputs", outputs)
     monkeypatch.setattr(analysis, "scores", lambda *_: {"accuracy": next(accuracies)})
     made = replace(made_dataset, test=made_dataset.test[:7])
     result = train(made, config("ce", epochs=epochs, patience=patience), tmp_path)
@@ -1002,7 +1010,7 @@ def test_two_steps_of_the_papers_setting(made_dataset, tmp_path, capsys):
     trainer.create_optimizer_and_scheduler(10)
     losses, start = [], time.perf_counter()
     for rows in trainer.batches:
-        batch = training.collate([texts[row] for row in rows])
+        batch = batches.collate([texts[row] for row in rows])
         trainer.optimizer.zero_grad()
         trainer.current_gradient_accumulation_steps = 1
         losses.append(trainer.training_step(trainer.model, batch).item())
