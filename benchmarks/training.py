@@ -1,172 +1,179 @@
-"""Training and evaluation beside the manner of the authors' code, by turns on the same texts. Prints two tables.
+"""Training and evaluation beside the manner of the authors' code, by turns on the same texts.
 
-    python benchmarks/training.py       under ten minutes on two CPU cores, if nothing else runs
+    python benchmarks/training.py           some ten minutes on two CPU cores, if nothing else runs
+    python benchmarks/training.py --bf16    in bfloat16 too, where a processor is fast at it
 
-On a CPU the two networks are MiniLM; on CUDA they have ELECTRA-base's shape and random weights. The texts are
-GoEmotions'. Where the data set or the tokenizer cannot be had, they are random token ids, as many different ones as
-GoEmotions has, of lengths drawn from a gamma distribution with its mean (19 tokens) and standard deviation (8.6).
+On a CPU the two networks are MiniLM; on CUDA they have ELECTRA-base's shape and random weights. The
+texts are GoEmotions', or else WordNet's definitions.
 
-reference   in the manner of the authors' code, written anew: eager attention, all hidden states and attentions
-            returned, gradient checkpointing, AdamW parameter by parameter, the loss's weights filled by a double loop;
-            evaluation text by text, always of both networks. float32. Ratios are against this; a row without the
-            double loop shows what the loop alone costs.
-ours        `lclkit.training` in float32 and in what precision="auto" takes here, in the reference's batches or those of
-            order="length"; on CUDA also compiled, and in batches of 128 texts (256 rows).
-floor       the arithmetic that no exact method avoids: 2 x 3 (evaluation: 2) operations for each parameter of the
-            layers and each token, without padding, at the rate of a large matrix product in that precision.
+reference   in the manner of the authors' code, written anew: eager attention, all hidden states and
+            attentions returned, gradient checkpointing, AdamW parameter by parameter, the loss's
+            weights filled by a double loop; evaluation text by text, always of both networks.
+            Ratios are against this; a row without the double loop shows what the loop alone costs.
+bare loop   the loop of notebook 04, which takes the very steps of the row below it.
+ours        `training.LabelAwareTrainer`, with all that Trainer does in a step, in the same random
+            batches or those of order="length"; on CUDA also compiled, and in batches of 128 texts.
+floor       the arithmetic that no exact method avoids: 2 x 3 (evaluation: 2) operations for each
+            parameter of the layers and each token, without padding, at the rate of a large matrix
+            product in that precision.
 
-The steps of all variants mix in random order, since a slow variant slows whatever follows it. Medians over rounds.
-With OMP_NUM_THREADS=1, time on a CPU is the processor's, so a busy machine matters less.
+The variants take turns, an epoch each, in random order. Medians over rounds. With OMP_NUM_THREADS=1
+time on a CPU is the processor's own, so a busy machine matters less.
 """
 
 import random
 import statistics
+import sys
 import tempfile
 import time
 from dataclasses import replace
 from functools import partial
 from itertools import product
-from types import SimpleNamespace
+from pathlib import Path
 
+import nbformat
 import numpy as np
 import torch
 from losses import machine
 from torch import nn
 from torch.nn.functional import cross_entropy
 from tqdm import tqdm
-from transformers import ElectraConfig, ElectraModel
+from transformers import ElectraConfig, ElectraModel, TrainerCallback
 
-from lclkit import data, losses, models, paper, training
+from lclkit import batches, data, models, paper, sources, training
 
+NOTEBOOK = Path(__file__).parents[1] / "notebooks" / "04_training.ipynb"
 CUDA = torch.cuda.is_available()
 DEVICE = torch.device("cuda" if CUDA else "cpu")
 NAME = torch.cuda.get_device_name() if CUDA else ""
-CLASSES, TOKENS, MEAN, SD = (
-    27,
-    16_590,
-    19.0,
-    8.6,
-)  # of GoEmotions; TOKENS: different ones, views included
-TEXTS, ROUNDS = (2_560, 3) if CUDA else (400, 4)  # order="length" sorts 20 batches at a time
-EVALUATED, CHUNK = 1_024, 64  # texts; those between two turns of the reference
+TEXTS, ROUNDS, EVALUATED = (2_560, 3, 1_024) if CUDA else (100, 1, 64)
 PEAK = 989e12  # bf16 operations a second of an H100 SXM, without sparsity
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 EXTRAS = {"output_hidden_states": True, "output_attentions": True}
 CLOCK = time.perf_counter if CUDA or torch.get_num_threads() > 1 else time.process_time
-LOOPLESS = "reference, no double loop"
-REFERENCES = ("reference", LOOPLESS)
-DATASET = SimpleNamespace(classes=range(CLASSES))  # all that a run asks of it
 
 
-def made_encoder(folder: str) -> str:
-    """Of ELECTRA-base's published shape."""
-    ElectraModel(
-        ElectraConfig(
-            vocab_size=30522,
-            embedding_size=768,
-            hidden_size=768,
-            num_hidden_layers=12,
-            num_attention_heads=12,
-            intermediate_size=3072,
-        )
-    ).save_pretrained(folder)
-    return folder
+class Clock(TrainerCallback):
+    """Seconds from the first step of training to its end."""
 
+    def on_step_begin(self, args, state, control, **_):
+        if state.global_step == 0:
+            self.start = CLOCK()
 
-def texts(encoder: str):
-    """Token ids by split, as `training` prepares them; the tokens they stand for; labels; where they are from."""
-    try:
+    def on_train_end(self, args, state, control, **_):
         if CUDA:
-            models.load_tokenizer("minilm").save_pretrained(encoder)  # both have BERT's vocabulary
-        dataset = data.load("goemotions")
-        items, used = training._prepare(dataset, training.Config(encoder=encoder), DEVICE)
-        return items, used, torch.tensor(dataset.train.label), "GoEmotions"
-    except (data.DataError, models.EncoderError):
-        lengths = torch.distributions.Gamma((MEAN / SD) ** 2, MEAN / SD**2).sample(
-            [2 * TEXTS + EVALUATED]
-        )
-        made = [torch.randint(1, TOKENS, (int(length),)) for length in lengths.round().clamp(3)]
-        items = {"train": made[:TEXTS], "views": made[TEXTS : 2 * TEXTS], "test": made[2 * TEXTS :]}
-        return items, torch.arange(TOKENS), torch.randint(CLASSES, (TEXTS,)), "random token ids"
+            torch.cuda.synchronize()
+        self.seconds = CLOCK() - self.start
 
 
-def reference_loss(h, y, w, temperature, loop):
-    """The released loss; with `loop` its matrix of weights is filled one by one."""
+def notebook_loop():
+    """The loop of notebook 04, from its cells."""
+    space = {}
+    for cell in nbformat.read(NOTEBOOK, as_version=4).cells:
+        tags = cell.metadata.get("tags", [])
+        if "imports" in tags or "definition" in tags:
+            exec(cell.source, space)
+    return space["loop"]
+
+
+def reference_loss(h, y, w, temperature, double_loop):
+    """The released loss; with `double_loop` its matrix of weights is filled one by one."""
     n = len(h)
-    weights, others = (
-        torch.ones(n, n, device=DEVICE) if loop else w[:, y],
-        1 - torch.eye(n, device=DEVICE),
-    )
-    for i, k in product(range(n), range(n)) if loop else ():
-        weights[i, k] = w[i, y[k]]
-    positives, similarity = (y[:, None] == y) * others, h @ h.T / temperature
+    weights = w[:, y]
+    if double_loop:
+        weights = torch.ones(n, n, device=DEVICE)
+        for i, k in product(range(n), range(n)):
+            weights[i, k] = w[i, y[k]]
+    others = 1 - torch.eye(n, device=DEVICE)
+    positives = (y[:, None] == y) * others
+    similarity = h @ h.T / temperature
     everyone = (weights * similarity.exp() * others).sum(1, keepdim=True)
     return -((weights * (similarity - everyone.log()) * positives).sum(1) / positives.sum(1)).mean()
 
 
-def reference_run(config):
-    run = training._Run(DATASET, replace(config, checkpointing=True), None, 10**6)
-    for network in run.networks.values():
-        network.backbone.set_attn_implementation("eager")
-    groups = [
-        {key: group[key] for key in ("params", "weight_decay")}
-        for group in run.optimiser.param_groups
-    ]
-    run.optimiser = torch.optim.AdamW(
-        groups, config.lr, **paper.ADAM | {"foreach": False, "fused": False}
-    )
-    return run
+def reference_epoch(build, config, texts, double_loop):
+    networks = build(config)
+    for network in networks.children():
+        network.set_attn_implementation("eager")
+        network.gradient_checkpointing_enable({"use_reentrant": False})
+    networks.phi.backbone.set_attn_implementation("eager")
+    betas = (config.adam_beta1, config.adam_beta2)
+    slow = {"foreach": False, "fused": False}
+    optimiser = torch.optim.AdamW(networks.parameters(), config.lr, betas, eps=1e-6, **slow)
+    networks.train()
+    inputs = [batches.collate([texts[row] for row in rows]) for rows in batches_of(config, texts)]
+    start = CLOCK()
+    for batch in inputs:
+        batch = {name: value.to(DEVICE) for name, value in batch.items()}
+        y = batch.pop("labels")
+        encoded = networks.phi.backbone(**batch, **EXTRAS)
+        pooled = encoded.last_hidden_state[:, 0]
+        logits = networks.phi.classifier(pooled)
+        psi_logits = networks.psi(**batch, **EXTRAS).logits
+        h = nn.functional.normalize(pooled, dim=1)
+        w = psi_logits.softmax(1)
+        contrastive = reference_loss(h, y, w, config.temperature, double_loop)
+        entropies = cross_entropy(logits, y) + cross_entropy(psi_logits, y)
+        (config.alpha * entropies + (1 - config.alpha) * contrastive).backward()
+        for network in networks.children():
+            nn.utils.clip_grad_norm_(network.parameters(), config.clip_norm, foreach=False)
+        optimiser.step()
+        optimiser.zero_grad()
+    if CUDA:
+        torch.cuda.synchronize()
+    return CLOCK() - start
 
 
-def reference_step(run, config, loop, rows, y):
-    batch = training._batch(rows, DEVICE) | EXTRAS
-    features, logits = run.networks["phi"](batch)
-    psi_logits = run.networks["psi"](batch)
-    loss = losses.joint_loss(
-        cross_entropy(logits, y),
-        cross_entropy(psi_logits, y),
-        reference_loss(features, y, psi_logits.softmax(1), config.temperature, loop),
-        config.alpha,
-    )
-    loss.backward()
-    for network in run.networks.values():
-        nn.utils.clip_grad_norm_(network.parameters(), paper.CLIP_NORM, foreach=False)
-    run.optimiser.step()
-    run.optimiser.zero_grad()
+def bare_epoch(loop, build, config, texts):
+    networks = build(config)
+
+    def read_batch(items):
+        return {name: value.to(DEVICE) for name, value in batches.padded(items).items()}
+
+    labels = texts.labels["train"]
+    start = CLOCK()
+    loop(networks.phi, networks.psi, read_batch, texts.sides, labels, config, len(labels))
+    return CLOCK() - start
 
 
-def our_step(run, forward, scaler, config, rows, y):
-    """The inner loop of `training._fit`."""
-    loss = training._step(
-        forward, training._batch(rows, DEVICE, 16 if config.compile else 1), y, config, False
-    )["loss"]
-    scaler.scale(loss).backward()
-    scaler.unscale_(run.optimiser)
-    for network in run.networks.values():
-        nn.utils.clip_grad_norm_(network.parameters(), paper.CLIP_NORM)
-    scaler.step(run.optimiser)
-    scaler.update()
-    run.schedule.step()
-    run.optimiser.zero_grad(set_to_none=True)
+def our_epoch(build, config, texts, **options):
+    clock = Clock()
+    with tempfile.TemporaryDirectory() as folder, models.quiet():
+        arguments = (build(config), config, texts, Path(folder), "", [clock])
+        trainer = training.LabelAwareTrainer(*arguments, **options)
+        trainer.remove_callback(training.ProgressLine)
+        trainer.args.eval_strategy = trainer.args.save_strategy = "no"
+        trainer.args.load_best_model_at_end = False
+        trainer.train()
+    return clock.seconds
+
+
+def batches_of(config, texts):
+    size, seed = config.batch_size, config.seed
+    return batches.Batches(texts, size, config.order, config.drop_last, seed, slice(None))
 
 
 @torch.no_grad()
 def reference_evaluation(networks, items):
-    """Probabilities of the last network."""
-    found = []
+    """Text by text; the probabilities of Φ."""
+    rows = []
     for item in items:
-        batch = training._batch([item], DEVICE) | EXTRAS
-        for network in networks:
-            output = network.eval()(batch)
-        found.append(output[1].softmax(1).cpu().numpy()[0])
-    return found
+        batch = {name: value.to(DEVICE) for name, value in batches.padded([item]).items()}
+        networks.psi(**batch, **EXTRAS)
+        encoded = networks.phi.backbone(**batch, **EXTRAS)
+        logits = networks.phi.classifier(encoded.last_hidden_state[:, 0])
+        rows.append(logits.softmax(1).cpu().numpy()[0])
+    return np.array(rows)
 
 
-def our_evaluation(networks, precision, items):
-    return [training._probabilities(network, items, DEVICE, precision) for network in networks][-1]
+def our_evaluation(networks, items, precision):
+    """The probabilities of the last network."""
+    for network in networks:
+        logits = batches.outputs(network, items, DEVICE, precision)["logits"]
+    return logits.softmax(1).numpy()
 
 
-def seconds(function) -> float:
+def seconds(function):
     start = CLOCK()
     function()
     if CUDA:
@@ -174,177 +181,142 @@ def seconds(function) -> float:
     return CLOCK() - start
 
 
-def matmul_rate(precision: str) -> float:
+def by_turns(calls, title):
+    """Seconds of each call, which returns its own or None: median over rounds, after a warm-up."""
+    times = {name: [] for name in calls}
+    for number in tqdm(range(-1, ROUNDS), desc=title):
+        for name in random.sample(list(calls), len(calls)):
+            whole = seconds(lambda name=name: times[name].append(calls[name]()))
+            if times[name][-1] is None or isinstance(times[name][-1], np.ndarray):
+                times[name][-1] = whole
+            if number < 0:
+                times[name].clear()
+    return {name: statistics.median(some) for name, some in times.items()}
+
+
+def matmul_rate(precision):
     """Operations a second."""
     n = 8192 if CUDA else 2048
     a = torch.randn(n, n, device=DEVICE, dtype=DTYPES[precision])
-    return 2 * n**3 / statistics.median(seconds(lambda: a @ a) for _ in range(30))
+    return 2 * n**3 / statistics.median(seconds(lambda: a @ a) for _ in range(20))
 
 
-def by_turns(calls: dict[str, list], title: str) -> tuple[dict[str, float], dict[str, int]]:
-    """Seconds that all calls of a variant take, median over rounds, and on CUDA the bytes that one takes at most.
-
-    First comes a warm-up of two calls each; what is compiled then sees all its shapes.
-    """
-    times, peaks = {name: [] for name in calls}, dict.fromkeys(calls, 0)
-    for number in tqdm(range(-1, ROUNDS), desc=title):
-        turns = [
-            (name, call)
-            for name, some in calls.items()
-            for call in (some if number >= 0 or "compiled" in name else some[:2])
-        ]
-        random.shuffle(turns)
-        took = dict.fromkeys(calls, 0.0)
-        for name, call in turns:
-            if CUDA:
-                torch.cuda.reset_peak_memory_stats()
-                before = torch.cuda.memory_allocated()
-            took[name] += seconds(call)
-            if CUDA:
-                peaks[name] = max(peaks[name], torch.cuda.max_memory_allocated() - before)
-        for name in calls if number >= 0 else ():
-            times[name].append(took[name])
-    return {name: statistics.median(some) for name, some in times.items()}, peaks
+def in_layers(*networks):
+    """Parameters of the layers: embeddings are looked up, not multiplied."""
+    named = [pair for network in networks for pair in network.named_parameters()]
+    return sum(p.numel() for name, p in named if ".layer" in name)
 
 
-def parameters(module) -> int:
-    return sum(p.numel() for p in module.parameters())
+def cells(took, reference, count, operations, rate):
+    row = {"texts/s": f"{count / took:,.1f}", "against reference": f"{reference / took:.1f}"}
+    row["floor / time"] = f"{operations / rate / took:.0%}"
+    if "H100" in NAME:
+        row["of the H100's bf16 peak"] = f"{operations / took / PEAK:.1%}"
+    return row
 
 
-def in_layers(networks) -> int:
-    return sum(parameters(models._layers(network)) for network in networks)
-
-
-def cells(took, reference, number, operations, rate):
-    return {
-        "texts/s": f"{number / took:,.0f}",
-        "against reference": f"{reference / took:.1f}",
-        "floor / time": f"{operations / rate / took:.0%}",
-        **(
-            {"of the H100's bf16 peak": f"{operations / took / PEAK:.1%}"} if "H100" in NAME else {}
-        ),
-    }
-
-
-def evaluation_rows(theirs, run, items, used, rates):
-    items = items["test"][:EVALUATED]
-    whole, phi, psi = [used[ids] for ids in items], *run.networks.values()
-    pair = [theirs.networks["psi"], theirs.networks["phi"]]
+def training_rows(build, texts, configs, rates):
+    base = configs["ours, fp32, random"]
     calls = {
-        "reference": [
-            partial(reference_evaluation, pair, whole[i : i + CHUNK])
-            for i in range(0, len(whole), CHUNK)
-        ]
+        "reference": partial(reference_epoch, build, base, texts, True),
+        "reference, no double loop": partial(reference_epoch, build, base, texts, False),
+        "bare loop": partial(bare_epoch, notebook_loop(), build, base, texts),
     }
-    variants = {"reference": ("fp32", pair)}
+    for name, config in configs.items():
+        options = {"torch_compile": True} if "compiled" in name else {}
+        calls[name] = partial(our_epoch, build, config, texts, **options)
+    took = by_turns(calls, "training")
+    tokens = sum(len(ids) for side in texts.sides for ids in side)
+    rows = []
+    for name in calls:
+        config = configs.get(name, base)
+        drawn = list(batches_of(config, texts))
+        rate = rates[config.precision]
+        widths = [batches.collate([texts[row] for row in b])["attention_mask"] for b in drawn]
+        padding = 1 - tokens / sum(mask.numel() for mask in widths)
+        operations = 2 * 3 * tokens * in_layers(*build(base).children())
+        measures = cells(took[name], took["reference"], len(texts), operations, rate)
+        step = f"{1000 * took[name] / len(drawn):,.1f}"
+        rows.append({"training": name, "ms a step": step, **measures, "padding": f"{padding:.0%}"})
+    return rows, took["ours, fp32, random"] / took["bare loop"]
+
+
+def evaluation_rows(build, texts, config, rates):
+    items = texts.items["test"][:EVALUATED]
+    networks, plain = build(config).eval(), build(config).eval()
+    plain.phi.backbone.set_attn_implementation("eager")
+    plain.psi.set_attn_implementation("eager")
+    calls = {"reference": partial(reference_evaluation, plain, items)}
+    variants = {"reference": ("fp32", [networks.psi, networks.phi])}
     for precision in rates:
-        for title, networks in {"Φ alone": [phi], "both networks": [psi, phi]}.items():
-            variants[f"{precision}, {title}"] = precision, networks
-            calls[f"{precision}, {title}"] = [partial(our_evaluation, networks, precision, items)]
-    took, peaks = by_turns(calls, "evaluation")
-    expected, rows = reference_evaluation(pair, whole), []
-    for name, (precision, networks) in variants.items():
-        found = expected if name == "reference" else our_evaluation(networks, precision, items)
-        operations = 2 * sum(map(len, items)) * in_layers(networks)
-        rows.append(
-            {
-                "evaluation": name,
-                **cells(took[name], took["reference"], len(items), operations, rates[precision]),
-                "largest difference of p": f"{np.abs(np.subtract(found, expected)).max():.0e}",
-            }
-        )
-        if CUDA:
-            rows[-1]["GiB"] = f"{(peaks[name] + 4 * sum(map(parameters, networks))) / 2**30:.1f}"
+        some = {"Φ alone": [networks.phi], "both networks": [networks.psi, networks.phi]}
+        for title, pair in some.items():
+            variants[f"{precision}, {title}"] = precision, pair
+            calls[f"{precision}, {title}"] = partial(our_evaluation, pair, items, precision)
+    took = by_turns(calls, "evaluation")
+    expected, rows = reference_evaluation(plain, items), []
+    for name, (precision, pair) in variants.items():
+        found = expected if name == "reference" else our_evaluation(pair, items, precision)
+        operations = 2 * sum(map(len, items)) * in_layers(*pair)
+        measures = cells(took[name], took["reference"], len(items), operations, rates[precision])
+        gap = f"{abs(found - expected).max():.0e}"
+        rows.append({"evaluation": name, **measures, "largest difference of p": gap})
     return rows
 
 
-def training_rows(theirs, run, configs, items, labels, used, rates):
-    """Ours share two networks, for only their batches and calls differ."""
-    sides = [items[side][:TEXTS] for side in ("train", "views")]
-    lengths = torch.tensor([max(map(len, pair)) for pair in zip(*sides, strict=True)])
-    calls, slots = {name: [] for name in configs}, dict.fromkeys(configs, 0)
-    for name, config in configs.items():
-        forward = {key: training._wrapped(network, config) for key, network in run.networks.items()}
-        scaler = torch.amp.GradScaler(DEVICE.type, enabled=config.precision == "fp16")
-        step = (
-            partial(reference_step, theirs, config, name != LOOPLESS)
-            if name in REFERENCES
-            else partial(our_step, run, forward, scaler, config)
-        )
-        for rows in training._batches(lengths, config, torch.Generator().manual_seed(0)):
-            batch = [
-                used[side[i]] if name in REFERENCES else side[i] for side in sides for i in rows
-            ]
-            calls[name].append(partial(step, batch, labels[rows].repeat(2).to(DEVICE)))
-            longest = max(map(len, batch))
-            slots[name] += len(batch) * (longest + (-longest % 16 if config.compile else 0))
-    for some in (theirs, run):
-        some.networks.train()
-    took, peaks = by_turns(calls, "training")
-    tokens, rows = sum(len(ids) for side in sides for ids in side), []
-    operations = 2 * 3 * tokens * in_layers(run.networks.values())
-    for name, config in configs.items():
-        steps, rate = len(calls[name]), rates[config.precision]
-        rows.append(
-            {
-                "training": name,
-                "ms a step": f"{1000 * took[name] / steps:,.1f}",
-                "floor": f"{1000 * operations / rate / steps:,.1f}",
-                **cells(took[name], took["reference"], TEXTS, operations, rate),
-                "padding": f"{1 - tokens / slots[name]:.0%}",
-            }
-        )
-        if CUDA:  # at rest: weights and AdamW's two moments; CUDA graphs keep theirs between calls
-            rest = 12 * parameters((theirs if name in REFERENCES else run).networks)
-            rows[-1]["GiB"] = "" if config.compile else f"{(peaks[name] + rest) / 2**30:.1f}"
-    return rows
+def sampled():
+    """Some texts of each class."""
+    name = "goemotions" if sources.find("goemotions") else "supersense"
+    dataset = data.load(name)
+    count = len(dataset.classes)
+    evaluated = dataset.sample(4 * (EVALUATED // count + 1))
+    return replace(evaluated, train=dataset.sample(TEXTS // count + 1).train), name
+
+
+def made_encoder(folder):
+    """Of ELECTRA-base's published shape, with MiniLM's tokenizer: both have BERT's vocabulary."""
+    shape = {"vocab_size": 30522, "embedding_size": 768, "hidden_size": 768}
+    shape |= {"num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072}
+    ElectraModel(ElectraConfig(**shape)).save_pretrained(folder)
+    models.open_encoder("minilm").tokenizer.save_pretrained(folder)
+    return folder
 
 
 def main():
     random.seed(0)
-    torch.manual_seed(0)
-    base = training.Config(
-        precision="fp32", encoder=made_encoder(tempfile.mkdtemp()) if CUDA else "minilm"
-    )
-    auto = training.choose_precision(DEVICE)
-    rates = {precision: matmul_rate(precision) for precision in dict.fromkeys(("fp32", auto))}
-    configs = dict.fromkeys(REFERENCES, base)
-    configs |= {
-        f"{precision}, {order}": replace(base, precision=precision, order=order)
-        for precision in rates
-        for order in ("random", "length")
-    }
+    encoder = made_encoder(tempfile.mkdtemp()) if CUDA else "minilm"
+    settings = paper.settings("goemotions") | {"encoder": encoder, "epochs": 1}
+    base = training.Config(**settings)
+    dataset, source = sampled()
+    opened = models.open_encoder(encoder)
+    texts = training.prepare(dataset, base, opened, None, DEVICE)
+
+    def build(config):
+        return training.build(dataset, config, opened)[0].to(DEVICE)
+
+    rates = {"fp32": matmul_rate("fp32")}
+    if CUDA or "--bf16" in sys.argv:
+        rates["bf16"] = matmul_rate("bf16")
+    configs = {}
+    for precision, order in product(rates, ("random", "length")):
+        changes = {"precision": precision, "order": order}
+        configs[f"ours, {precision}, {order}"] = replace(base, **changes)
     if CUDA:
-        configs |= {
-            f"{auto}, {order}, {k} texts{', compiled' * compiled}": replace(
-                base, precision=auto, order=order, batch_size=k, compile=compiled
-            )
-            for k, order, compiled in (
-                (10, "random", True),
-                (10, "length", True),
-                (128, "random", False),
-                (128, "length", False),
-                (128, "length", True),
-            )
-        }
-    items, used, labels, source = texts(base.encoder)
-    theirs, run = reference_run(base), training._Run(DATASET, base, used, 10**6)
-    tables = [
-        evaluation_rows(theirs, run, items, used, rates),  # first, while the weights are the same
-        training_rows(theirs, run, configs, items, labels, used, rates),
-    ]
-    (loopless,) = [row["against reference"] for row in tables[1] if row["training"] == LOOPLESS]
-    print(
-        f"Two networks, {'of the shape of ELECTRA-base' if CUDA else 'MiniLM'}; steps of {base.batch_size} texts and "
-        f"their views, from {TEXTS:,}, and evaluation of {EVALUATED:,}; {source}; {ROUNDS} rounds; "
-        f"{NAME}{', ' * CUDA}{machine()}, {torch.get_num_threads()} threads. TFLOP/s of a large matrix product: "
-        + ", ".join(f"{precision} {rate / 1e12:.3g}" for precision, rate in rates.items())
-        + ". Ratios are "
-        f"against the reference with its double loop; without it the reference has {loopless}."
-    )
-    for rows in reversed(tables):
-        print("\n| " + " | ".join(rows[0]) + " |\n|---" + "|---:" * (len(rows[0]) - 1) + "|")
-        for row in rows:
+        for size, order, compiled in ((10, "length", True), (128, "length", False)):
+            config = replace(base, precision="bf16", order=order, batch_size=size)
+            title = f"ours, bf16, {order}, {size} texts{', compiled' * compiled}"
+            configs[title] = config
+    evaluation = evaluation_rows(build, texts, base, rates)
+    rows, cost = training_rows(build, texts, configs, rates)
+    shape = "of the shape of ELECTRA-base" if CUDA else "MiniLM"
+    speeds = ", ".join(f"{name} {rate / 1e12:.3g}" for name, rate in rates.items())
+    print(f"Two networks, {shape}; steps of {base.batch_size} texts and their views, {TEXTS:,} of")
+    print(f"{source}; evaluation of {EVALUATED:,}; {ROUNDS} rounds; {NAME} {machine()},")
+    print(f"{torch.get_num_threads()} threads. TFLOP/s of a large matrix product: {speeds}.")
+    print(f"Trainer over the bare loop, the same steps: {cost - 1:+.1%}")
+    for table in (rows, evaluation):
+        print("\n| " + " | ".join(table[0]) + " |\n|---" + "|---:" * (len(table[0]) - 1) + "|")
+        for row in table:
             print("| " + " | ".join(row.values()) + " |")
 
 
