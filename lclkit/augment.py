@@ -10,7 +10,7 @@ import string
 from functools import cache
 
 from lclkit import files, paper
-from lclkit.data import wordnet
+from lclkit.sources import wordnet
 
 RECIPES = ("paper", "released")
 VIEWS_VERSION = 1  # raise it when the same arguments would give other views

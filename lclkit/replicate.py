@@ -28,7 +28,7 @@ from filelock import FileLock, Timeout
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 from tqdm import tqdm
 
-from lclkit import data, files, paper
+from lclkit import data, files, paper, sources
 
 PLANS = Path(__file__).parents[1] / "notebooks" / "plans"
 KEYS = {
@@ -256,20 +256,27 @@ def _identify(notebook: Path, parameters: dict, dry: bool) -> tuple[dict, int, t
     }
     if "dataset" in parameters:
         name, classes = parameters["dataset"], parameters.get("classes", "")
-        if dry and name in data.SOURCES and not data.find(name):
+        if dry and name in sources.SOURCES and not sources.find(name):
             texts, absent = paper.SIZES[name][0], (name,)
         else:
-            variant = parameters.get("recipe", "default") if name in data.SOURCES else "default"
+            variant = parameters.get("recipe", "default") if name in sources.SOURCES else "default"
             identity["data_hash"], texts = _data(name, variant, classes)
     if "encoder" in parameters:
         name = parameters["encoder"] or (paper.ENCODER if profile == "paper" else "minilm")
         try:
-            identity["encoder_hash"] = models.weights_hash(name)
+            identity["encoder_hash"] = _encoder_hash(name)
         except models.EncoderError:
             if not dry:
                 raise
             absent += (name,)
     return identity, texts, absent
+
+
+@cache
+def _encoder_hash(name: str) -> str:
+    from lclkit import models
+
+    return models.open_encoder(name).hash
 
 
 @cache

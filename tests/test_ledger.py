@@ -1,24 +1,21 @@
-"""The ledger: verdicts by their rules, nothing pooled that differs, and no run that poses as another."""
+"""The ledger: verdicts by their rules, nothing pooled that differs, no run posing as another."""
 
-import json
-import re
+import subprocess
+import sys
 import zlib
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 from scipy import stats
-from test_notebooks import ROOT, definitions, read
 
-from lclkit import __main__ as commands
-from lclkit import ledger, paper, replicate, training
+from lclkit import ledger, paper, training
 from lclkit.results import Result, pack_results
 
-NB = definitions(read(ROOT / "notebooks" / "07_replication.ipynb"))  # its tables
 ED = "empatheticdialogues"
-FIELDS = dict(training.asdict(training.Config()), precision="fp32")
+FIELDS = asdict(training.Config()) | {"precision": "fp32"}
 MINILM = {"encoder": "minilm", "trainable_layers": 2, "pooling": "mean", "lr": 2e-4, "epochs": 3}
 SIZES = {
     **{name: sizes[0] for name, sizes in paper.SIZES.items()},
@@ -36,9 +33,10 @@ def made(
     right=None,
     weights="some",
     recipe="released",
+    version=3,
     **changes,
 ):
-    """A finished run, which has predictions if `right` is given, of two classes, one per test text."""
+    """A finished run of two classes; with predictions, one per test text, if `right` is given."""
     base, _, classes = dataset.partition("/")
     base, _, variant = base.partition("-")
     name = "-".join(filter(None, [base, variant, classes]))
@@ -46,7 +44,7 @@ def made(
     scores = {f"{split}_phi{kind}": accuracy for split in ("test", "valid") for kind in ("", "_f1")}
     if texts is None:
         texts = (
-            ledger.SUBSET_SIZES[classes][0]
+            paper.SUBSET_SIZES[classes][0]
             if classes
             else SIZES[base] - (variant != "" and base == "emoint")
         )
@@ -56,7 +54,7 @@ def made(
     frame = frame.assign(
         p_0=0.25 + 0.5 * (frame.predicted == 0), p_1=0.25 + 0.5 * (frame.predicted == 1)
     )
-    key = zlib.crc32(str([name, sorted(config.items()), weights]).encode())
+    key = zlib.crc32(str([name, sorted(config.items()), weights, version]).encode())
     summary = {
         "config": config,
         "dataset": name,
@@ -66,10 +64,12 @@ def made(
         "device": "a CPU",
         "device_type": "cpu",
         "encoder_hash": weights,
-        "results_version": 3,
+        "results_version": version,
         "classes": ["a", "b"],
     }
-    return Result(Path("somewhere", f"{name}-{loss}-seed{seed}-{key:08x}"), summary, frame)
+    folder = Path("somewhere", f"{name}-{loss}-seed{seed}-{key:08x}")
+    cosines = pd.DataFrame({"split": ["valid", "valid", "test", "test"], "label": [0, 1, 0, 1]})
+    return Result(folder, summary, frame, cosines.assign(c_0=0.5, c_1=0.5))
 
 
 def several(dataset, loss, accuracies, **more):
@@ -135,7 +135,7 @@ def test_verdict_of_scores(scores, expected):
     ],
 )
 def test_verdict_where_no_deviation_is_printed(scores, expected):
-    results = several("sst5-released", "ce", scores, encoder=ledger.RIVALS["bert-base"])
+    results = several("sst5-released", "ce", scores, encoder=paper.RIVALS["bert-base"])
     found = row(results, table="2", dataset="sst5", model="bert-base")
     assert found.verdict == expected
     assert len(scores) == 1 or found.p == pytest.approx(stats.ttest_1samp(scores, 53.2).pvalue)
@@ -149,10 +149,10 @@ def test_verdict_where_no_deviation_is_printed(scores, expected):
     [
         (MINILM, "other encoder"),
         ({"trainable_layers": 2}, "other encoder"),
-        ({"encoder": ledger.RIVALS["bert-base"]}, "not attempted"),
+        ({"encoder": paper.RIVALS["bert-base"]}, "not attempted"),
         ({"lr": 1e-4}, "other settings"),
         ({"recipe": "paper"}, "other settings"),
-        ({"precision": "bf16", "compile": True}, "inside"),
+        ({"precision": "bf16"}, "other settings"),
         ({"texts": 100}, "not attempted"),
     ],
 )
@@ -194,12 +194,13 @@ def test_nothing_is_pooled_that_differs():
         several(f"{ED}/4-hard-a", "lcl", [64, 65], form="printed", **MINILM),
         several(f"{ED}-paper/4-hard-a", "lcl", [66, 67], **MINILM),
         several(f"{ED}/4-hard-a", "lcl", [68, 69], precision="bf16", **MINILM),
+        several(f"{ED}/4-hard-a", "lcl", [70, 71], version=4, **MINILM),
     ]
     table = ledger.ledger(ledger.runs([result for part in some[::-1] for result in part]))
     table = table[(table.classes == "4-hard-a") & (table.model == "lcl")]
-    assert sorted(table.ours) == [50.5, 60.5, 62.5, 64.5, 66.5, 68.5] and set(table.n) == {2}
+    assert sorted(table.ours) == [50.5, 60.5, 62.5, 64.5, 66.5, 68.5, 70.5] and set(table.n) == {2}
     assert table.set_index("setting").encoder["S1"] == paper.ENCODER  # the paper's comes first
-    assert sorted(table.encoder)[-1] == "minilm, top 2 layers" and table.setting.nunique() == 6
+    assert sorted(table.encoder)[-1] == "minilm, top 2 layers" and table.setting.nunique() == 7
 
 
 def test_a_run_counts_once(tmp_path):
@@ -207,13 +208,22 @@ def test_a_run_counts_once(tmp_path):
     pack_results(results, tmp_path / "a.npz", predictions=False)
     pack_results(results[:1], tmp_path / "b.npz")
     found = ledger.find([tmp_path / "a.npz", tmp_path])
-    assert len(found) == 2 and ledger.runs(results + found).seed.tolist() == [0, 1]
-    assert (
-        sum(not result.predictions.empty for result in found) == 1
-    )  # the one that has them is kept
+    assert len(found) == 2 and ledger.runs(found).seed.tolist() == [0, 1]
+    with_predictions = [result for result in found if not result.predictions.empty]
+    assert len(with_predictions) == 1  # the one that has them is kept
     assert len(ledger.find([tmp_path / "b.npz"])) == 1
     with pytest.raises(FileNotFoundError):
         ledger.find([tmp_path / "c.npz"])
+
+
+def test_a_seed_counts_once_though_its_encoder_lies_in_two_places():
+    results = []
+    for place in "ab":
+        results += several("emoint", "lcl", [80, 81], **MINILM | {"encoder": f"/{place}/minilm"})
+    frame = ledger.runs(results)
+    assert frame.setting.tolist() == ["S1", "S1", "", ""]
+    assert set(frame.left_out[2:]) == {"the same seed again, of other files"}
+    assert row(results, table="1", dataset="emoint", model="lcl", metric="accuracy").n == 2
 
 
 def test_left_out():
@@ -249,44 +259,8 @@ def test_settings_in_words_name_no_folder():
 
 
 def test_without_runs_nothing_is_attempted():
-    frame = ledger.runs([])
-    table = ledger.ledger(frame)
+    table = ledger.ledger(ledger.runs([]))
     assert len(table) == len(paper.RESULTS) and set(table.verdict) == {"not attempted"}
-    assert set(ledger.gains(frame).setting) == {"paper"}
-    verdicts, tests = ledger.judge(ledger.read_claims(replicate.PLANS), frame)
-    assert set(verdicts[verdicts.setting != "paper"].verdict) == {"not attempted"} and set(
-        tests.setting
-    ) == {"paper"}
-    said = (
-        verdicts[verdicts.setting == "paper"].set_index("claim").verdict
-    )  # of what the authors printed
-    assert said["hard_subsets"] == "cannot tell" and said["more_confusable"] == "holds"
-    assert NB["missing"](frame).seeds.sum() == 18 * 5 + 24 * 10 + 8 * 5
-
-
-def test_layout_has_the_papers_numbers():
-    results = several("emoint", "lcl", [80, 81], **MINILM)
-    found = NB["layout"](ledger.ledger(ledger.runs(results)), "1").set_index(["model", "whose"])
-    assert found.index.tolist()[-2:] == [("lcl", "paper"), ("lcl", "S1 minilm, top 2 layers")]
-    assert found["emoint f1"].tolist() == [
-        "85.0 (0.6)",
-        "85.5 (0.9)",
-        "85.8 (0.2)",
-        "86.6 (0.3)",
-        "80.5 (0.7) n=2",
-    ]
-    assert found.columns.tolist() == [
-        f"{name} {metric}"
-        for name in (ED, "goemotions", "isear", "emoint")
-        for metric in ("accuracy", "f1")
-    ]
-    assert NB["layout"](ledger.ledger(ledger.runs([])), "2").sst5.tolist()[:5] == [
-        "53.2 (-)",
-        "56.2 (-)",
-        "57.8 (-)",
-        "58.6 (-)",
-        "",
-    ]
 
 
 def test_contrast_is_welchs_test():
@@ -319,254 +293,18 @@ def test_contrast_without_spread(parts):
     assert all(np.isnan(ledger.contrast(parts)[name]) for name in ("low", "high", "p"))
 
 
-def test_gains():
-    right = np.arange(3_142) % 10 > 0
-    results = (
-        several("emoint", "lcl", [86, 87], right=right)
-        + several("emoint", "ce", [84, 84.5, 85], right=right)
-        + several("emoint", "scl", [84], **MINILM)
-    )
-    found = ledger.gains(ledger.runs(results))
-    ours = found[found.setting != "paper"]
-    assert [(r.better, r.worse) for r in ours.itertuples()] == [
-        ("lcl", "ce")
-    ]  # never across settings
-    assert (ours.estimate.item(), ours.texts_low.item(), ours.texts_high.item()) == (2, 0, 0)
-    assert ours.p.item() == pytest.approx(
-        stats.ttest_ind([86, 87], [84, 84.5, 85], equal_var=False).pvalue
-    )
-    theirs = found[(found.setting == "paper") & (found.dataset == ED) & (found.classes == "")]
-    assert theirs.estimate.tolist() == pytest.approx([1.8, 1.6, 0.2])  # of Table 1, not 3
+# Fields of Config that stand in a column of their own.
+APART = {"loss", "seed", "encoder", "trainable_layers"}
 
 
-CLAIM = {
-    "paper": "emotion",
-    "pairs": [["lcl", "ce"]],
-    "where": ["emoint", "isear"],
-    "expect": "gain",
-    "margin": 0.5,
-}
-HIGH, MUCH, SAME = [86.0, 86.2, 86.1], [90.0, 90.2, 90.1], [86.1, 86.0, 86.2]
+def test_every_setting_that_decides_numbers_is_compared_with_the_recipes():
+    """The ledger does without training.Config, which needs torch: these are its fields."""
+    known = {**paper.COMMON, **paper.settings("isear")}
+    assert {field.name for field in fields(training.Config)} <= APART | set(known)
+    usual = asdict(training.Config())
+    assert {name: usual[name] for name in paper.COMMON} == paper.COMMON
 
 
-@pytest.mark.parametrize(
-    "changes, lcl, ce, expected",
-    [
-        ({}, (MUCH, MUCH), (HIGH, HIGH), "holds"),
-        ({}, (MUCH, SAME), (HIGH, HIGH), "does not hold"),
-        ({}, (MUCH, [86, 90]), (HIGH, HIGH), "cannot tell"),
-        ({}, (MUCH, []), (HIGH, HIGH), "cannot tell"),
-        ({}, ([90], [90]), ([80], [80]), "cannot tell"),
-        ({}, (MUCH, MUCH), ([], []), "not attempted"),
-        ({"expect": "no gain"}, (SAME, SAME), (HIGH, HIGH), "holds"),
-        ({"expect": "no gain"}, (SAME, MUCH), (HIGH, HIGH), "does not hold"),
-        ({"expect": "no gain"}, (SAME, [84, 88]), (HIGH, HIGH), "cannot tell"),
-        ({"expect": "no gain"}, (SAME, HIGH), (HIGH, MUCH), "holds"),
-        ({"expect": "no difference"}, (SAME, SAME), (HIGH, HIGH), "holds"),
-        ({"expect": "no difference"}, (SAME, HIGH), (HIGH, MUCH), "does not hold"),
-        ({"expect": "no difference"}, (SAME, MUCH), (HIGH, HIGH), "does not hold"),
-        ({"expect": "no difference"}, (SAME, [84, 88]), (HIGH, HIGH), "cannot tell"),
-        ({"margin": 6}, (MUCH, MUCH), (HIGH, HIGH), "does not hold"),  # the margin goes before p
-        ({"margin": 6, "expect": "no gain"}, (MUCH, MUCH), (HIGH, HIGH), "holds"),
-        ({"margin": 6, "expect": "no difference"}, (HIGH, MUCH), (MUCH, HIGH), "holds"),
-        ({"where": {"emoint": 1, "isear": -1}}, (MUCH, SAME), (HIGH, HIGH), "holds"),
-        ({"where": {"emoint": 1, "isear": -1}}, (SAME, MUCH), (HIGH, HIGH), "does not hold"),
-        ({"where": {"emoint": 1, "isear": -1}}, (MUCH, []), (HIGH, HIGH), "not attempted"),
-    ],
-)
-@pytest.mark.filterwarnings("error")
-def test_claims(changes, lcl, ce, expected, tmp_path):
-    (tmp_path / "plan.yml").write_text(
-        yaml.safe_dump({"claims": {"one": CLAIM | changes}}), encoding="utf-8"
-    )
-    results = [
-        result
-        for loss, some in (("lcl", lcl), ("ce", ce))
-        for name, scores in zip(("emoint", "isear"), some, strict=True)
-        for result in several(name, loss, scores, **MINILM)
-    ]
-    verdicts, tests = ledger.judge(ledger.read_claims(tmp_path), ledger.runs(results))
-    (said,) = verdicts[verdicts.setting != "paper"].itertuples()
-    assert said.verdict == expected
-    assert said.encoder == ("" if expected == "not attempted" else "minilm, top 2 layers")
-    if (
-        expected == "holds"
-        and "gain" == (CLAIM | changes)["expect"]
-        and isinstance((CLAIM | changes)["where"], list)
-    ):
-        tests = tests[tests.setting == "S1"]
-        assert (tests.corrected > tests.p).any() and set(tests.says) == {"yes"}  # Holm
-
-
-def test_a_seed_counts_once_though_its_encoder_lies_in_two_places():
-    right = np.arange(3_142) % 4 > 0
-    results = [
-        result
-        for place in "ab"
-        for loss in ("lcl", "ce")
-        for result in several(
-            "emoint", loss, [80, 81], right=right, **MINILM | {"encoder": f"/{place}/minilm"}
-        )
-    ]
-    frame = ledger.runs(results)
-    assert (
-        (frame.left_out == "the same seed again, of other files").sum()
-        == 4
-        == (frame.setting == "S1").sum()
-    )
-    assert row(results, table="1", dataset="emoint", model="lcl", metric="accuracy").n == 2
-    assert len(ledger.gains(frame).query("setting == 'S1'")) == 1
-
-
-def test_correction_is_for_all_tests_of_a_claim():
-    claim = CLAIM | {
-        "where": ["emoint", "isear", "sst2", "sst5"],
-        "metric": "accuracy",
-        "alpha": 0.05,
-        "plan": "own",
-    }
-    results = several("emoint", "lcl", [86, 87, 88], **MINILM) + several(
-        "emoint", "ce", [84, 85, 85.5], **MINILM
-    )
-    verdicts, tests = ledger.judge({"one": claim}, ledger.runs(results))
-    ran = tests[(tests.setting == "S1") & tests.p.notna()]
-    assert 0.01 < ran.p.item() < 0.05 and ran.corrected.item() == pytest.approx(4 * ran.p.item())
-    assert verdicts[verdicts.setting == "S1"].verdict.item() == "cannot tell"
-    assert tests[(tests.setting == "S1") & tests.p.isna()].corrected.isna().all()
-
-
-@pytest.mark.parametrize(
-    "plan, lcl, ce",
-    [
-        ("table1", (60.1, 0.3, 5), (58.3, 0.5, 5)),
-        ("table3", (60.1, 0.2, 10), (58.1, 0.7, 10)),
-        ("own", (60.1, 0.3, 5), (58.3, 0.5, 5)),
-    ],
-)
-def test_the_papers_numbers_are_of_the_plans_table(plan, lcl, ce):
-    claim = CLAIM | {"where": [ED], "metric": "accuracy", "alpha": 0.05, "plan": plan}
-    _, tests = ledger.judge({"one": claim}, ledger.runs([]))
-    assert tests.p.tolist() == [pytest.approx(ledger.contrast([lcl, ce])["p"])]
-
-
-def test_claim_of_entropy():
-    sure, torn = [1] * 3_142, [0] * 3_142
-    results = several("emoint", "lcl", [86, 86], right=sure)
-    for i, result in enumerate(others := several("emoint", "ce", [86, 86], right=torn)):
-        result.predictions[["p_0", "p_1"]] = [[0.5 + 0.01 * i, 0.5 - 0.01 * i]] * 3_142
-    claim = CLAIM | {
-        "metric": "entropy",
-        "where": ["emoint"],
-        "pairs": [["ce", "lcl"]],
-        "alpha": 0.05,
-        "plan": "own",
-    }
-    results[1].predictions[["p_0", "p_1"]] = [[0.24, 0.76]] * 3_142
-    verdicts, tests = ledger.judge({"one": claim | {"margin": 0}}, ledger.runs(results + others))
-    assert verdicts.verdict.tolist() == ["holds"]
-    assert tests.estimate.item() == pytest.approx(1 - stats.entropy([0.25, 0.75], base=2), abs=0.02)
-    unpacked = [Result(r.folder, r.summary, r.predictions[:0]) for r in results + others]
-    assert ledger.judge({"one": claim}, ledger.runs(unpacked))[0].verdict.tolist() == [
-        "not attempted"
-    ]
-
-
-def test_the_plans_claims_are_sound():
-    claims = ledger.read_claims(replicate.PLANS)
-    assert {claim["paper"] for claim in claims.values()} == {*paper.CLAIMS}
-    for claim in claims.values():
-        assert len({frozenset(pair) for pair in claim["pairs"]}) == len(
-            claim["pairs"]
-        )  # no test twice
-        if isinstance(claim["where"], dict):
-            assert sum(claim["where"].values()) == pytest.approx(
-                0
-            )  # a common gain of all is no trend
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"expect": "win"},
-        {"pairs": [["lcl", "lcl2"]]},
-        {"where": ["mnist"]},
-        {"extra": 1},
-        {"paper": "nothing"},
-        {"metric": "f2"},
-        {"where": [f"{ED}/4-hard-e"]},
-    ],
-)
-def test_claims_of_another_form(changes, tmp_path):
-    (tmp_path / "plan.yml").write_text(
-        yaml.safe_dump({"claims": {"one": CLAIM | changes}}), encoding="utf-8"
-    )
-    with pytest.raises(ValueError, match="plan.yml: one: expected"):
-        ledger.read_claims(tmp_path)
-
-
-def test_missing_names_what_is_not_there():
-    some = several("emoint-released", "lcl", [86, 87, 88]) + several(
-        "emoint-released", "ce", [80] * 5, **MINILM
-    )
-    before, after = (
-        frame.set_index(["table", "dataset", "classes", "encoder"]).loc[
-            ("1", "emoint", "", paper.ENCODER)
-        ]
-        for frame in (NB["missing"](ledger.runs([])), NB["missing"](ledger.runs(some)))
-    )
-    assert (before.seeds, after.seeds, after.losses) == (15, 12, "ce, scl, lcl")
-    assert before.minutes - after.minutes == pytest.approx(3 * 5 * paper.MINUTES["emoint"])
-    assert after.command.endswith(
-        "replicate table1 --only dataset=emoint loss=ce,scl,lcl encoder= classes="
-    )
-
-
-def test_commands_of_what_is_missing_run_just_that(own_cache, tmp_path):
-    for row in NB["missing"](ledger.runs([])).itertuples():
-        plan, _, *only = row.command.split()[4:]
-        assert len(replicate.expand(plan, tmp_path, only, dry=True)) == row.seeds
-
-
-def test_markdown():
-    frame = pd.DataFrame({"a|b": ["x", ""], "n": [1.25, np.nan], "m": [3, 4]})
-    assert (
-        NB["markdown"](frame)
-        == "| a\\|b | n | m |\n| --- | --- | --- |\n| x | 1.2 | 3 |\n|  |  | 4 |"
-    )
-
-
-def test_report_writes_one_page(tmp_path, capsys):
-    right = np.arange(293) % 4 > 0
-    results = [
-        result
-        for loss, accuracies in (("ce", (70, 71)), ("lcl", (74, 75)), ("scl", (70, 72)))
-        for result in several(f"{ED}-released/4-hard-a", loss, accuracies, right=right, **MINILM)
-    ]
-    isear = several("isear-released", "lcl", [72.4, 72.5, 72.4])
-    pack_results([*results, *isear, made("emoint", "ce", 9, texts=3)], tmp_path / "packed.npz")
-    assert commands.report([tmp_path / "packed.npz"], tmp_path / "page") == 0
-    page = (tmp_path / "page" / "RESULTS.md").read_text(encoding="utf-8")
-    assert "its authors can earn: 4 inside.\n" in page
-    assert "| S2 | minilm, top 2 layers | LCL - CE | 1 | 1 | 0 | 0 |" in page
-    assert "By setting S2, one loss or more has no run on: empatheticdialogues, goemotions," in page
-    assert re.search(r"\| S2 \| minilm, top 2 layers \| .*lr 0.0002", page)
-    assert (
-        "| 3 | empatheticdialogues 4-hard-a | lcl | accuracy | test | 57.5 | 0.7 | 74.5 | 0.7 | 2 |"
-        in page
-    )
-    assert (
-        "| 1 | isear | lcl | accuracy | test | 72.4 | 0.2 | 72.4 | 0.1 | 3 | 72.3 to 72.6 | 0.0 | inside |"
-        in page
-    )
-    assert "| hard_subsets | S2 | minilm, top 2 layers | cannot tell |" in page
-    assert "Left out: 1 runs on other data or a part of the texts" in page
-    assert "replicate table1 --only dataset=isear loss=ce,scl,lcl" in page and not re.search(
-        r"\bnan\b|None", page
-    )
-    for link in re.findall(r"\]\((.*?)\)", page):
-        assert (tmp_path / "page" / link).is_file()
-    origin = json.loads(
-        (tmp_path / "page" / "figures" / "07_entropy.json").read_text(encoding="utf-8")
-    )
-    assert {result.folder.name for result in results} <= {*origin["runs"]}
-    assert str(tmp_path / "page" / "RESULTS.md") in capsys.readouterr().out
+def test_needs_no_torch():
+    code = "import sys, lclkit.ledger; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

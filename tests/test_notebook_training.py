@@ -1,5 +1,6 @@
 """Notebook 04's own definitions against lclkit: its loop is the loop of `training`, its list names every difference."""
 
+import json
 import re
 from dataclasses import fields, replace
 from pathlib import Path
@@ -37,46 +38,48 @@ def nb():
     ids=lambda changes: ",".join(changes) or "released",
 )
 def test_loop_takes_the_steps_of_train(nb, tiny_electra, made_dataset, tmp_path, changes):
-    config = replace(
-        training.Config(
-            encoder=tiny_electra, epochs=2, batch_size=5, lr=1e-2, precision="fp32", seed=3
-        ),
-        **changes,
-    )
+    settings = training.Config(encoder=tiny_electra, epochs=2, batch_size=5, lr=1e-2, seed=3)
+    config = replace(settings, **changes)
     run = training.train(made_dataset, config, tmp_path)
     expected = pd.read_csv(run.folder / "history.csv")
 
-    torch.manual_seed(config.seed)
-    phi, psi, stem = models.build(
-        tiny_electra, 3, config.pooling, config.trainable_layers, logit_dropout=config.logit_dropout
-    )
+    encoder, device = models.open_encoder(tiny_electra), torch.device("cpu")
+    networks, stem = training.build(made_dataset, config, encoder)
     sides = [list(made_dataset.train.text)]
     if config.augmentation != "none":
         sides.append(augment.synonym_views(sides[0], recipe=config.augmentation))
-    tokenizer, device = models.load_tokenizer(tiny_electra), torch.device("cpu")
-    torch.manual_seed(config.seed)  # dropout
-    found = nb.loop(
-        phi,
-        psi,
-        lambda texts: nb.read(texts, tokenizer, stem, device),
-        sides,
-        torch.tensor(made_dataset.train.label.to_numpy()),
-        config,
-        len(expected),
-    )
 
-    names = {
-        "L_f": "loss",
-        "L_e": "ce_encoder",
-        "L_LCL": "contrastive",
-        "L_w": "ce_weighting",
-        "lr": "lr",
-    }
+    def read_batch(texts):
+        return nb.read(texts, encoder.tokenizer, stem, device)
+
+    labels = torch.tensor(made_dataset.train.label.to_numpy())
+    torch.manual_seed(config.seed)  # dropout
+    found = nb.loop(networks.phi, networks.psi, read_batch, sides, labels, config, len(expected))
+
     assert (
         expected.ce_encoder.max() - expected.ce_encoder.min() > 0.05
-    )  # it moves, so agreement says something
-    for own, theirs in names.items():
+    )  # it moves: this says something
+    names = {"L_f": "loss", "L_e": "ce_encoder", "L_LCL": "contrastive", "L_w": "ce_weighting"}
+    for own, theirs in (names | {"lr": "lr"}).items():
         np.testing.assert_allclose(found[own], expected[theirs], rtol=1e-4, atol=1e-5, err_msg=own)
+
+
+def test_watched_texts_are_noted_by_both_networks(nb, tiny_electra, made_dataset, tmp_path):
+    config = training.Config(encoder=tiny_electra, epochs=2, batch_size=1, lr=5e-3)
+    plain = training.train(made_dataset, config, tmp_path / "plain")
+    watch = nb.Watch([3, 8])
+    run = training.train(made_dataset, config, tmp_path / "watched", callbacks=[watch])
+    pd.testing.assert_frame_equal(run.predictions, plain.predictions, check_exact=True)
+    state = json.loads((run.folder / "trainer_state.json").read_text(encoding="utf-8"))
+    notes = pd.DataFrame([note for note in state["log_history"] if "watched" in note])
+    assert set(notes.watched) == {3, 8} and set(notes.network) == {"phi", "psi"}
+    assert (
+        notes.step.nunique() == 32 and notes.step.max() == 64
+    )  # of 32 steps an epoch every second
+    best = notes[notes.step == 32 * run.summary["best_epoch"]]
+    for network in ("phi", "psi"):
+        p = np.array(best[best.network == network].p.tolist())
+        np.testing.assert_allclose(p, run.probabilities(network, "valid")[[3, 8]], atol=1e-5)
 
 
 def test_undecided_texts_have_the_right_class_second(nb):
@@ -90,7 +93,8 @@ def fake(accuracy, seed, **changes):
     config = (
         {f.name: f.default for f in fields(training.Config)} | {"lr": 2e-4, "seed": seed} | changes
     )
-    return Result(Path("x"), {"config": config, "scores": {"test_phi": accuracy}}, pd.DataFrame())
+    summary = {"config": config, "scores": {"test_phi": accuracy}}
+    return Result(Path("x"), summary, pd.DataFrame(), pd.DataFrame())
 
 
 def test_ablation_pairs_the_seeds(nb):
@@ -115,11 +119,12 @@ def test_ablation_pairs_the_seeds(nb):
 
 
 def test_every_difference_of_the_recipes_is_in_the_list():
-    """`paper.RECIPES` and `training` refer to the list by number."""
+    """`paper.toml` and `training` refer to the list by number."""
     text = "\n".join(cell.source for cell in NOTEBOOK.cells if cell.cell_type == "markdown")
     listed = {number for number in re.findall(r"^\| (\d+) \|", text, re.MULTILINE)}
     sources = [
-        (ROOT / "lclkit" / name).read_text(encoding="utf-8") for name in ("paper.py", "training.py")
+        (ROOT / "lclkit" / name).read_text(encoding="utf-8")
+        for name in ("paper.toml", "training.py")
     ]
     comments = re.findall(r"#.*?\((\d+)\)", "\n".join(sources))
     assert comments and set(comments) <= listed

@@ -1,9 +1,9 @@
-"""The printed numbers: copied without a slip (sums done by hand), and what the printed statistics can be."""
+"""The printed numbers, copied without a slip (sums done by hand); the recipes and the profiles."""
 
 import pandas as pd
 import pytest
 
-from lclkit import analysis, paper
+from lclkit import data, paper
 
 RESULTS = pd.DataFrame(paper.RESULTS)
 KEY = ["table", "dataset", "classes", "model", "metric", "split"]
@@ -93,88 +93,92 @@ def test_the_same_32_classes_twice():
     assert differ.values.tolist() == [[-0.2, 0.2], [0.1, -0.2], [0, -0.1]]
 
 
-# Computed with other code from the same printed numbers: t and its range, p of Welch's and of Student's test; verdict.
-GOLDEN = """
-empatheticdialogues lcl>scl  4.70 4.05 5.46  .0043 .0015
-empatheticdialogues lcl>ce   6.90 5.83 8.25  .0003 .
-empatheticdialogues scl>ce   .52  .    .     .62   .
-goemotions lcl>scl           6.00 4.78 7.63  .0010 .0003  only at a corner
-goemotions lcl>ce            4.34 3.12 6.14  .0034 .0025  cannot be
-goemotions ce>scl            2.24 .    .     .058  .
-isear lcl>scl                7.89 6.66 9.43  .0004 .
-isear lcl>ce                 7.91 5.69 11.6  <.0001 .
-isear ce>scl                 3.74 2.96 4.71  .012  .006
-emoint lcl>scl               5.58 4.16 7.67  .0008 .      only at a corner
-emoint lcl>ce                2.59 2.21 3.03  .0498 .032
-emoint scl>ce                .49  .    .     .65   .
-sst5 lcl>scl                 3.89 3.21 4.71  .012  .005
-sst5 lcl>ce                  2.57 2.28 2.89  .059  .033
-sst5 sentilare>lcl          -1.12 .    .     .33   .
-sst2 lcl>scl                 2.00 .77  4.24  .093  .
-sst2 lcl>ce                  .71  0    1.75  .51   .
-sst2 skep>lcl                -49  .    .     .000001 .
-16 lcl>scl                   6.88 5.94 8.01  <.0001 .
-16 lcl>ce                    3.95 3.11 4.99  .0010 .
-8 lcl>scl                    6.01 5.26 6.88  <.0001 .
-8 lcl>ce                     3.07 2.40 3.88  .0075 .
-4-easy lcl>scl               0    .    .     1.0   .
-4-easy ce>lcl                1.89 .    .     .08   .      only at a corner
-4-easy ce>scl                2.17 .    .     .047  .      only at a corner
-4-hard-a lcl>scl             7.72 .    .     <.001 .
-4-hard-a lcl>ce              5.15 .    .     .0001 .
-4-hard-b lcl>scl             1.21 .    .     .24   .
-4-hard-b lcl>ce              2.77 .    .     .013  .
-4-hard-c lcl>scl             7.27 .    .     <.001 .
-4-hard-c lcl>ce              3.53 .    .     .003  .
-4-hard-d lcl>scl             5.15 .    .     .0001 .
-4-hard-d lcl>ce              8.50 .    .     <.0001 .
-"""
+def test_tests_are_between_models_of_a_table():
+    assert len(paper.TESTS) == len(set(paper.TESTS)) == 33
+    tables = {"5.1": "1", "5.2": "2", "5.3": "3"}
+    means = RESULTS[RESULTS.metric == "accuracy"].set_index(KEY[:4])["mean"]
+    for test in paper.TESTS:
+        place = (tables[test.section], test.dataset, test.classes)
+        assert means[(*place, test.better)] >= means[(*place, test.worse)]
+        assert test.n == (10 if test.section == "5.3" else 5)
 
 
-def same(value, typed):
-    """Whether a value rounds to the typed one, or is below it (<); "." says nothing."""
-    if typed[0] == "<":
-        return value < float(typed[1:])
-    return typed == "." or abs(value - float(typed)) <= 0.5001 / 10 ** len(typed.partition(".")[2])
+@pytest.mark.data
+def test_sizes_of_subsets(real_data):
+    dataset = data.load("empatheticdialogues", real_data)
+    subsets = {name: dataset.subset(name) for name in paper.SUBSETS}
+    sizes = {name: (len(some.train), len(some.test)) for name, some in subsets.items()}
+    assert sizes == paper.SUBSET_SIZES
+
+
+def test_constants_are_those_of_the_recipes():
+    assert paper.RECIPES["released"]["epochs"] == paper.EPOCHS
+    assert paper.COMMON["batch_size"] == paper.BATCH_SIZE
+    assert paper.settings("isear") == {
+        "lr": 3e-5,
+        "alpha": 0.5,
+        "temperature": 0.3,
+        "form": "released",
+        "reduction": "mean",
+        "logit_dropout": True,
+        "eps_placement": "before",
+        "epochs": 5,
+        "patience": None,
+        "drop_last": True,
+        "augmentation": "released",
+    }
+
+
+SMALL = {"encoder": "minilm", "pooling": "mean", "order": "length", "lr": 2e-4}
 
 
 @pytest.mark.parametrize(
-    "line, test", [*zip(GOLDEN.strip().splitlines(), paper.TESTS, strict=True)]
-)
-def test_printed_statistics(line, test):
-    where, pair, *numbers = line.split(maxsplit=7)
-    assert (where, pair) == (test.classes or test.dataset, f"{test.better}>{test.worse}")
-    verdict = numbers.pop() if len(numbers) > 5 else "consistent"
-    row = analysis.printed_test(test)
-    for name, typed in zip(("t", "t_low", "t_high", "p", "student_p"), numbers, strict=True):
-        assert same(row.get(name), typed), (name, row[name], typed)
-    assert (row["verdict"], row["n"]) == (verdict, 10 if test.classes else 5)
-    assert (row["reported_t"], row["reported_p"]) == (test.t, f"{test.relation} {test.p}")
-    quoted = test.better in ("sentilare", "skep")
-    assert (row["t"] >= 0) != quoted and ("student_p" in row) != quoted
-
-
-@pytest.mark.parametrize(
-    "changes, verdict",
+    "name, texts, seeds, changes",
     [
-        ({"p": 0.004}, "cannot be"),
-        ({"p": 0.006}, "consistent"),
-        ({"p": 0.009}, "consistent"),
-        ({"p": 0.01}, "consistent"),
-        ({"p": 0.02}, "cannot be"),
-        ({"p": 0.005, "relation": "<"}, "cannot be"),
-        ({"p": 0.006, "relation": "<"}, "only at a corner"),
-        ({"p": 0.008, "relation": "<"}, "consistent"),
-        ({"p": 0.006, "relation": ">"}, "consistent"),
-        ({"p": 0.008, "relation": ">"}, "only at a corner"),
-        ({"p": 0.02, "relation": ">"}, "cannot be"),
-        ({"t": 5.5, "p": 0.003}, "cannot be"),
-        ({"t": None, "p": 0.002}, "consistent"),
-        ({"t": None, "p": 0.001}, "cannot be"),
+        ("ci", 100, 2, SMALL | {"epochs": 1, "trainable_layers": 1}),
+        ("demo", 1_500, 3, SMALL | {"epochs": 3, "trainable_layers": 2}),
+        ("cpu", None, 3, SMALL | {"epochs": 3, "trainable_layers": 2}),
+        ("paper", None, 5, {"encoder": paper.ENCODER, "pooling": "cls", "order": "random"}),
     ],
 )
-def test_verdict(changes, verdict):
-    test = paper.TESTS[
-        0
-    ]  # t = 4.20, where p is .0071, or .0054 to .0090; t is 4.05 to 5.46 and p .0020 to .0086
-    assert analysis.printed_test(test._replace(**changes))["verdict"] == verdict
+@pytest.mark.parametrize("recipe", paper.RECIPES)
+def test_profile(name, texts, seeds, changes, recipe):
+    found = paper.profile(name, "sst5-released", recipe)
+    assert (found.name, found.texts, found.seeds) == (name, texts, seeds)
+    assert found.settings == paper.settings("sst5", recipe) | changes
+
+
+@pytest.mark.parametrize("name", ["demo", "paper"])
+def test_the_encoder_of_a_profile_can_be_another(name):
+    usual = paper.profile(name, "isear")
+    other = paper.profile(name, "isear", encoder="microsoft/mpnet-base")
+    changes = {"encoder": "microsoft/mpnet-base", "pooling": "cls"}
+    assert other.settings == usual.settings | changes
+    small = paper.profile(name, "isear", encoder="minilm").settings
+    assert (small["encoder"], small["pooling"]) == ("minilm", "mean")
+
+
+def test_profile_of_the_environment(monkeypatch):
+    monkeypatch.delenv("LCLKIT_PROFILE", raising=False)
+    assert paper.profile("", "isear") == paper.profile("demo", "isear")
+    monkeypatch.setenv("LCLKIT_PROFILE", "ci")
+    assert paper.profile("", "isear") == paper.profile("ci", "isear")
+    assert paper.profile("paper", "isear").name == "paper"
+
+
+def test_a_profile_does_not_remember():
+    paper.profile("ci", "isear").settings["lr"] = 1
+    assert paper.profile("ci", "isear").settings["lr"] == 2e-4
+    paper.settings("isear")["lr"] = 1
+    assert paper.settings("isear")["lr"] == 3e-5
+
+
+def test_unknown_profile(monkeypatch):
+    message = "^profile: expected one of ci, demo, cpu, paper; found 'x'$"
+    with pytest.raises(ValueError, match=message):
+        paper.profile("x", "isear")
+    monkeypatch.setenv("LCLKIT_PROFILE", "x")
+    with pytest.raises(ValueError, match=message):
+        paper.profile("", "isear")
+    with pytest.raises(ValueError, match="^recipe: expected one of released, paper; found 'x'$"):
+        paper.profile("ci", "isear", "x")

@@ -3,7 +3,7 @@ def equal_temperature(p, q):
 
     wanted, k = analysis.topk_entropy(q, q.shape[1]).mean(), p.shape[1]
     return brentq(
-        lambda t: analysis.topk_entropy(analysis.apply_temperature(p, t), k).mean() - wanted,
+        lambda t: analysis.topk_entropy(apply_temperature(p, t), k).mean() - wanted,
         0.01,
         100,
     )

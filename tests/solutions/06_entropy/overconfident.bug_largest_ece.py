@@ -1,4 +1,2 @@
 def overconfident(models):
-    return max(
-        models, key=lambda name: analysis.expected_calibration_error(*models[name])
-    )  # either way
+    return max(models, key=lambda name: expected_calibration_error(*models[name]))  # either way

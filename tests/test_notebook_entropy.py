@@ -1,0 +1,131 @@
+"""Notebook 06's own definitions: calibration, temperature, and risk at a coverage."""
+
+import math
+import warnings
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from sklearn.metrics import log_loss
+from test_notebooks import ROOT, definitions, read
+
+NOTEBOOK = read(ROOT / "notebooks" / "06_entropy.ipynb")
+
+
+@pytest.fixture(scope="module")
+def nb():
+    space = definitions(NOTEBOOK)
+    return SimpleNamespace(**{name: x for name, x in space.items() if not name.startswith("__")})
+
+
+@pytest.fixture(autouse=True)
+def no_warnings():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        yield
+
+
+def test_reliability_by_hand(nb):
+    p = np.array(
+        [
+            [0.5, 0.3, 0.2],
+            [0.2, 0.2, 0.6],
+            [0.1, 0.7, 0.2],
+            [0, 0.75, 0.25],
+            [0.9, 0.1, 0],
+            [0, 0, 1],
+        ]
+    )
+    labels = np.array([0, 0, 1, 1, 0, 2])
+    table = nb.reliability(p, labels, bins=4)
+    assert list(table.low) == [0, 0.25, 0.5, 0.75]
+    assert list(table.high) == [0.25, 0.5, 0.75, 1]
+    assert list(table.texts) == [0, 1, 3, 2]  # an edge counts below it
+    np.testing.assert_allclose(table.confidence, [np.nan, 0.5, 2.05 / 3, 0.95])
+    np.testing.assert_allclose(table.accuracy, [np.nan, 1, 2 / 3, 1])
+    error = nb.expected_calibration_error(p, labels, bins=4)
+    assert error == pytest.approx((0.5 + 0.05 + 0.1) / 6)
+
+
+@pytest.mark.parametrize("right, bins, expected", [(3, 15, 0), (4, 15, 0.25), (0, 1, 0.75)])
+def test_calibration_error_of_equal_rows(nb, right, bins, expected):
+    p = np.array([[0.75, 0.25]] * 4)
+    labels = np.array([0] * right + [1] * (4 - right))
+    assert nb.expected_calibration_error(p, labels, bins) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("classes", [2, 5, 32])
+def test_proper_scores_of_uniform_rows(nb, classes):
+    p, labels = np.full((3, classes), 1 / classes), np.array([0, 1, classes - 1])
+    assert nb.brier_score(p, labels) == pytest.approx(1 - 1 / classes)
+    assert nb.negative_log_likelihood(p, labels) == pytest.approx(math.log(classes))
+
+
+def test_proper_scores_by_hand(nb):
+    p = np.array([[0.7, 0.2, 0.1], [0, 1, 0]])
+    brier = (0.49 + 0.64 + 0.01 + 2) / 2
+    assert nb.brier_score(p, np.array([1, 0])) == pytest.approx(brier)
+    of_one = -math.log(0.2) / 2
+    assert nb.negative_log_likelihood(p, np.array([1, 1])) == pytest.approx(of_one)
+    of_floor = -(math.log(0.7) + math.log(1e-8)) / 2
+    assert nb.negative_log_likelihood(p, np.array([0, 0])) == pytest.approx(of_floor)
+
+
+def test_negative_log_likelihood_agrees_with_sklearn(nb):
+    rng = np.random.default_rng(0)
+    p, labels = rng.dirichlet(np.ones(5), 300), rng.integers(0, 5, 300)
+    expected = log_loss(labels, p, labels=range(5))
+    assert nb.negative_log_likelihood(p, labels) == pytest.approx(expected)
+
+
+def test_risk_coverage_by_hand(nb):
+    p = np.array([[0.6, 0.4], [0.9, 0.1], [0.2, 0.8], [0.4, 0.6], [0.3, 0.7]])
+    labels = np.array([1, 0, 1, 1, 0])  # wrong, right, right, right, wrong
+    curve = nb.risk_coverage(p, labels)
+    np.testing.assert_allclose(curve.confidence, [0.9, 0.8, 0.7, 0.6])
+    np.testing.assert_allclose(curve.coverage, [0.2, 0.4, 0.6, 1])  # two texts of 0.6 together
+    np.testing.assert_allclose(curve.risk, [0, 0, 1 / 3, 2 / 5])
+    assert nb.risk_coverage_area(p, labels) == pytest.approx(0.2 / 3 + 0.4 * 0.4)
+
+
+def test_risk_coverage_of_confidence_that_says_nothing(nb):
+    p, labels = np.array([[0.6, 0.4]] * 5), np.array([0, 1, 1, 0, 0])
+    assert nb.risk_coverage_area(p, labels) == pytest.approx(0.4)
+
+
+def test_temperature_by_hand(nb):
+    # odds of 9 and three of four right: the likelihood wants odds of 3, the square root
+    p = np.array([[0.9, 0.1]] * 4)
+    assert nb.fit_temperature(p, np.array([0, 0, 1, 0])) == pytest.approx(2, rel=1e-4)
+    np.testing.assert_allclose(nb.apply_temperature(p, 2), [[0.75, 0.25]] * 4)
+
+
+@pytest.mark.parametrize("t", [0.4, 1, 3])
+def test_temperature_is_found_again(nb, t):
+    rng = np.random.default_rng(0)
+    p = rng.dirichlet(np.full(5, 2), 4000)
+    labels = (p.cumsum(1) < rng.random((4000, 1))).sum(1)  # drawn from p: calibrated
+    spoiled = nb.apply_temperature(p, 1 / t)
+    assert nb.fit_temperature(spoiled, labels) == pytest.approx(t, rel=0.06)
+    np.testing.assert_array_equal(spoiled.argsort(1), p.argsort(1))
+    np.testing.assert_allclose(nb.apply_temperature(spoiled, t), p, atol=2e-3)  # the floor
+    fitted = nb.apply_temperature(spoiled, nb.fit_temperature(spoiled, labels))
+    before = nb.negative_log_likelihood(spoiled, labels)
+    assert nb.negative_log_likelihood(fitted, labels) <= before
+    assert nb.expected_calibration_error(fitted, labels) < 0.03
+
+
+@pytest.mark.parametrize("labels, t", [([0, 1], 1 / 20), ([1, 0], 20)])
+def test_temperature_stays_within_its_bounds(nb, labels, t):
+    p = np.array([[0.8, 0.2], [0.1, 0.9]])
+    assert nb.fit_temperature(p, np.array(labels)) == pytest.approx(t, rel=1e-3)
+
+
+@pytest.mark.parametrize("name", ["negative_log_likelihood", "brier_score", "risk_coverage_area"])
+def test_16_bits_are_enough(nb, name):
+    p = np.random.default_rng(0).dirichlet(np.full(32, 0.2), 500)
+    labels = p.argmax(1)
+    packed = p.astype(np.float16).astype(float)
+    packed /= packed.sum(1, keepdims=True)  # as the notebook reads them
+    measure = getattr(nb, name)
+    assert measure(packed, labels) == pytest.approx(measure(p, labels), rel=1e-3, abs=1e-9)

@@ -1,0 +1,163 @@
+"""The figures: numbers are drawn as given, labels stay apart, files say where they are from."""
+
+import json
+import warnings
+from itertools import pairwise
+
+import matplotlib
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from test_notebooks import ROOT, definitions, read
+
+from lclkit import analysis, plots
+
+matplotlib.use("agg")
+QUICKSTART = definitions(read(ROOT / "notebooks" / "00_quickstart.ipynb"))
+
+
+@pytest.fixture(autouse=True)
+def strict_and_closed():
+    plots.use_style()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        yield
+    plt.close("all")
+
+
+def texts(labels):
+    return [label.get_text() for label in labels]
+
+
+def test_save_figure(tmp_path):
+    figure, axis = plt.subplots()
+    axis.plot([1, 2])
+    numbers = pd.DataFrame({"loss": ["ce", "lcl"], "mean": [1 / 3, 2]})
+    plots.save_figure(figure, "made", numbers, tmp_path / "figures", notebook="00", runs=["a", "b"])
+    folder = tmp_path / "figures"
+    assert {file.name for file in folder.iterdir()} == {"made.png", "made.csv", "made.json"}
+    pixels = plt.imread(folder / "made.png")
+    assert pixels.shape[0] > 100 and np.ptp(pixels[..., :3]) > 0.5
+    assert (folder / "made.csv").read_text().split() == ["loss,mean", "ce,0.333333", "lcl,2"]
+    origin = json.loads((folder / "made.json").read_text())
+    made_by = {name: origin[name] for name in ("figure", "notebook", "runs")}
+    assert made_by == {"figure": "made", "notebook": "00", "runs": ["a", "b"]}
+    assert {"versions", "git_commit", "finished"} < set(origin) and "torch" in origin["versions"]
+
+
+def test_save_figure_writes_over_an_older_one(tmp_path):
+    for value in (1, 2):
+        plots.save_figure(plt.figure(), "made", pd.DataFrame({"value": [value]}), tmp_path)
+    assert (tmp_path / "made.csv").read_text().split() == ["value", "2"]
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_scores_of_notebook_00(seeds):
+    bases = {"ce": 60, "scl": 62, "lcl": 65}
+    runs = pd.DataFrame(
+        [
+            {"loss": loss, "seed": seed, "accuracy": base + seed**2}
+            for seed in range(seeds)
+            for loss, base in bases.items()
+        ]
+    )
+    figure, numbers = QUICKSTART["draw_scores"](runs)
+    figure.canvas.draw()
+    axis = figure.axes[0]
+    assert texts(axis.get_xticklabels()) == ["CE", "SCL", "LCL"]
+    dots = [dots.get_offsets() for dots in axis.collections]
+    drawn = [np.sort(part[:, 1]).tolist() for part in dots if len(part)]
+    ends = [line.get_ydata() for line in axis.lines]
+    heights = {float(end) for line in ends for end in line if np.isfinite(end)}
+    for (loss, base), row, heard in zip(
+        bases.items(), numbers.to_dict("records"), drawn, strict=True
+    ):
+        accuracy = [base + seed**2 for seed in range(seeds)]
+        assert heard == accuracy
+        expected = {"loss": loss, **analysis.summarise(accuracy)}
+        assert row == pytest.approx(expected, nan_ok=True)
+        bars = [row["mean"]] if seeds == 1 else [row["mean"], row["low"], row["high"]]
+        assert all(min(abs(height - bar) for height in heights) < 1e-9 for bar in bars)
+
+
+@pytest.mark.parametrize("classes", [2, 4, 25])
+@pytest.mark.parametrize("losses", [("lcl",), ("ce", "scl", "lcl")])
+def test_confusions(classes, losses):
+    rng = np.random.default_rng(0)
+    counts = {loss: rng.integers(0, 20, (classes, classes)) for loss in losses}
+    counts[losses[0]][1] = 0  # a class without texts
+    names = tuple(f"class {i}" for i in range(classes))
+    figure, numbers = plots.confusions(counts, names)
+    figure.canvas.draw()
+    assert len(numbers) == len(losses) * classes**2
+    assert list(numbers) == ["loss", "true", "predicted", "percent"]
+    panels = figure.axes[: len(losses)]
+    shown = texts(panels[0].get_yticklabels())
+    assert sorted(shown) == sorted(names)
+    for panel, (loss, some) in zip(panels, counts.items(), strict=True):
+        assert panel.get_title() == loss.upper() and texts(panel.get_xticklabels()) == shown
+        table = numbers[numbers.loss == loss]
+        table = table.pivot(index="true", columns="predicted", values="percent")
+        expected = 100 * some / np.maximum(1, some.sum(1, keepdims=True))
+        np.testing.assert_allclose(table.loc[list(names), list(names)], expected)
+        squares = panel.collections[0].get_array().reshape(classes, classes)
+        np.testing.assert_allclose(squares, table.loc[shown, shown])
+
+
+@pytest.mark.parametrize("classes", [2, 4, 7, 12, 13, 32])
+@pytest.mark.parametrize("n_losses", [1, 2, 3])
+def test_labels_of_confusions_stay_apart(classes, n_losses):
+    counts = dict.fromkeys(["ce", "scl", "lcl"][:n_losses], np.eye(classes, dtype=int))
+    figure, _ = plots.confusions(counts, tuple(f"disappointment {i}" for i in range(classes)))
+    figure.canvas.draw()
+    for panel in figure.axes[:n_losses]:
+        boxes = [label.get_window_extent() for label in panel.get_xticklabels()]
+        assert all(left.x1 < right.x0 for left, right in pairwise(boxes))
+        boxes = [label.get_window_extent() for label in panel.get_yticklabels()]
+        assert all(upper.y0 > lower.y1 for upper, lower in pairwise(boxes))
+
+
+def test_confusions_put_confused_classes_together():
+    counts = np.array([[6, 0, 4, 0], [0, 7, 0, 3], [4, 0, 6, 0], [0, 3, 1, 6]])
+    figure, _ = plots.confusions({"lcl": counts}, tuple("abcd"))
+    shown = "".join(texts(figure.axes[0].get_xticklabels()))
+    assert {frozenset(shown[:2]), frozenset(shown[2:])} == {frozenset("ac"), frozenset("bd")}
+
+
+@pytest.mark.parametrize("classes", [2, 25])
+@pytest.mark.parametrize("seeds", [1, 3])
+@pytest.mark.parametrize("panels", ["", "predictions"])
+def test_entropy_curves(classes, seeds, panels):
+    rng = np.random.default_rng(0)
+    labels = np.arange(40) % classes if panels else None
+    ks = list(range(1, classes + 1))
+    curves = []
+    for loss in ("scl", "lcl"):
+        p = rng.dirichlet(np.ones(classes), (seeds, 40))
+        curves.append(analysis.entropy_curve(p, ks, labels).assign(loss=loss))
+    curves = pd.concat(curves)
+    figure = plots.entropy_curves(curves, panels)
+    figure.canvas.draw()
+    titles = ["all", "right", "wrong"] if panels else [""]
+    assert [axis.get_title() for axis in figure.axes] == titles
+    assert texts(figure.legends[0].get_texts()) == ["SCL", "LCL"]
+    for axis in figure.axes:
+        part = curves[curves.predictions == (axis.get_title() or "all")]
+        by_loss = part.groupby("loss", sort=False)
+        for line, (loss, rows) in zip(axis.get_lines(), by_loss, strict=True):
+            assert line.get_color() == plots.STYLES[loss]["color"]
+            assert list(line.get_xdata()) == ks
+            assert list(line.get_ydata()) == pytest.approx(list(rows["mean"]))
+        bands = [band.get_paths() for band in axis.collections]
+        tops = [paths[0].vertices[:, 1].max() for paths in bands if paths]
+        assert tops == pytest.approx([] if seeds == 1 else list(by_loss.high.max()))
+
+
+def test_the_legend_of_entropy_curves_names_a_loss_that_one_panel_lacks():
+    curve = pd.DataFrame({"k": [1, 2], "mean": [0, 1.0], "low": [0, 0.9], "high": [0, 1.1]})
+    parts = [("a", "ce"), ("a", "lcl"), ("b", "scl")]
+    curves = pd.concat([curve.assign(place=place, loss=loss) for place, loss in parts])
+    figure = plots.entropy_curves(curves, "place")
+    assert texts(figure.legends[0].get_texts()) == ["CE", "LCL", "SCL"]
