@@ -3,4 +3,4 @@
 Import the room you need, as in ``from lclkit import data, losses``. The package alone loads no torch.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"

@@ -99,7 +99,7 @@ class Config:
             else:
                 fits = isinstance(value, (int, float) if kind is float else kind)
                 fits = fits and isinstance(value, bool) is (kind is bool)
-                expected = getattr(kind, "__name__", str(kind))
+                expected = kind.__name__ if isinstance(kind, type) else str(kind)
             if not fits:
                 raise ValueError(f"{name}: expected {expected}, found {value!r}")
             if name in SHARES and not 0 <= value <= 1:

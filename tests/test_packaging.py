@@ -30,7 +30,8 @@ def test_environment_yml_asks_for_what_pyproject_asks_for():
 
 @pytest.mark.parametrize("wanted", WANTED)
 def test_lock_is_exact_and_fulfils_pyproject(wanted):
-    name, operator, bound = re.fullmatch(r"([\w-]+)(>=|==)([\d.]+)", wanted).groups()
+    pattern = r"([\w-]+)(>=|==)([\d.]+)(,<[\d.]+)?"
+    name, operator, bound, _ = re.fullmatch(pattern, wanted).groups()
 
     def number(version):
         return [int(part) for part in version.split(".")]
