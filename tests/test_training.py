@@ -1,6 +1,7 @@
 """Training: its settings, its steps by hand, its folder, and stopping and going on."""
 
 import copy
+import importlib.util
 import itertools
 import json
 import math
@@ -907,6 +908,39 @@ def test_compiled_equals_eager(made_dataset, config, tmp_path):
     compiled = train(made_dataset, settings, tmp_path / "compiled", **options)
     np.testing.assert_allclose(loss_curve(eager), loss_curve(compiled), atol=1e-4)
     np.testing.assert_allclose(eager.probabilities(), compiled.probabilities(), atol=1e-4)
+
+
+@pytest.mark.parametrize("changes", [{"batch_size": 11, "epochs": 2}, {"epochs": 9, "patience": 1}])
+def test_progress_is_one_line_that_ends_at_its_end(made_dataset, config, tmp_path, capsys, changes):
+    """Also where batches are left out, or training stops early."""
+    train(made_dataset, config("ce", **changes), tmp_path)
+    shown = capsys.readouterr().err
+    assert shown.count("\n") == 1 and shown.endswith("\n")
+    last = shown.split("\r")[-1]
+    assert last.startswith("ce seed 0: 100%") and "loss=" in last and "<00:00" in last
+
+
+def test_in_a_notebook_progress_is_a_line_of_text(monkeypatch):
+    updates = []
+
+    class Handle:
+        def update(self, shown, raw):
+            updates.append(shown["text/plain"])
+
+    monkeypatch.setattr("IPython.get_ipython", lambda: SimpleNamespace(kernel=True))
+    monkeypatch.setattr("IPython.display.display", lambda *_, **__: Handle())
+    with training.tqdm(total=2, **training.notebook_line()) as bar:
+        bar.update(2)
+    assert updates and "2/2" in updates[-1] and "100%" in updates[-1]
+
+
+@pytest.mark.parametrize("report_to", ["tensorboard", "no_such_thing"])
+def test_report_to_is_handed_through(made_dataset, config, tmp_path, report_to):
+    """To what is not installed here: it says so, before the first step."""
+    if importlib.util.find_spec(report_to):
+        pytest.skip(f"{report_to} is installed")
+    with pytest.raises((RuntimeError, ValueError), match=report_to):
+        train(made_dataset, config("ce"), tmp_path, report_to=report_to)
 
 
 # --- Stopping and going on ------------------------------------------------------------------------
