@@ -13,6 +13,7 @@ import signal
 import sys
 import time
 from dataclasses import asdict, fields, replace
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
