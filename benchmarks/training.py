@@ -46,7 +46,7 @@ NOTEBOOK = Path(__file__).parents[1] / "notebooks" / "04_training.ipynb"
 CUDA = torch.cuda.is_available()
 DEVICE = torch.device("cuda" if CUDA else "cpu")
 NAME = torch.cuda.get_device_name() if CUDA else ""
-TEXTS, ROUNDS, EVALUATED = (2_560, 3, 1_024) if CUDA else (100, 1, 64)
+TEXTS, ROUNDS, EVALUATED = (2_560, 3, 1_024) if CUDA else (200, 3, 256)
 PEAK = 989e12  # bf16 operations a second of an H100 SXM, without sparsity
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 EXTRAS = {"output_hidden_states": True, "output_attentions": True}
@@ -226,16 +226,16 @@ def training_rows(build, texts, configs, rates):
         options = {"torch_compile": True} if "compiled" in name else {}
         calls[name] = partial(our_epoch, build, config, texts, **options)
     took = by_turns(calls, "training")
-    tokens = sum(len(ids) for side in texts.sides for ids in side)
     rows = []
     for name in calls:
         config = configs.get(name, base)
         drawn = list(batches_of(config, texts))
         rate = rates[config.precision]
         widths = [batches.collate([texts[row] for row in b])["attention_mask"] for b in drawn]
+        tokens = sum(int(mask.sum()) for mask in widths)
         padding = 1 - tokens / sum(mask.numel() for mask in widths)
         operations = 2 * 3 * tokens * in_layers(*build(base).children())
-        measures = cells(took[name], took["reference"], len(texts), operations, rate)
+        measures = cells(took[name], took["reference"], sum(map(len, drawn)), operations, rate)
         step = f"{1000 * took[name] / len(drawn):,.1f}"
         rows.append({"training": name, "ms a step": step, **measures, "padding": f"{padding:.0%}"})
     return rows, took["ours, fp32, random"] / took["bare loop"]

@@ -74,7 +74,7 @@ def open_encoder(name: str) -> Pretrained:
     if len(tokenizer) <= len(tokenizer.all_special_tokens):  # transformers makes one without words
         raise EncoderError(
             f"the encoder {name!r} has no tokenizer: its files, such as tokenizer.json or "
-            "vocab.txt, are missing; save_pretrained of its tokenizer writes them beside the weights"
+            "vocab.txt, are missing; save_pretrained of its tokenizer writes them"
         )
     return Pretrained(name, folder, hashlib.sha256("".join(hashes).encode()).hexdigest(), tokenizer)
 
@@ -89,13 +89,13 @@ def build(
 ) -> tuple[LabelAwareEncoderForSequenceClassification, PreTrainedModel, PreTrainedModel | None]:
     """Φ, Ψ and the frozen stem (or None), from the same pretrained weights.
 
-    Ψ is the standard fine-tuning model of the encoder (section 3.2): the softmax of its logits is w,
-    Eq. 5. dropout: wherever the encoder has any, and in the classifiers.
+    Ψ is the standard fine-tuning model of the encoder (section 3.2): the softmax of its logits is
+    w, Eq. 5. dropout: wherever the encoder has any, and in the classifiers.
     trainable_layers: None trains all layers, as the paper does, and there is no stem. With n, all
     but the top n are frozen and form the stem: it turns token ids into hidden states, once, and Φ
     and Ψ take these as `inputs_embeds`.
-    Raises EncoderError for weights that cannot be read, ValueError for a `trainable_layers` that
-    the encoder does not allow. The tokenizer's `model_max_length` becomes what the encoder can take.
+    The tokenizer's `model_max_length` becomes what the encoder can take. Raises EncoderError for
+    weights that cannot be read, ValueError for a `trainable_layers` that it does not allow.
     """
     with _as_one_sentence(pretrained.name), quiet():
         config = AutoConfig.from_pretrained(pretrained.folder, num_labels=len(classes))
