@@ -43,7 +43,7 @@ def find(places: Iterable[str | Path]) -> list[Result]:
     """
     kept: dict[str, Result] = {}
     for place in map(Path, places):
-        for source in [place, *sorted(place.glob("*.npz"))]:
+        for source in [place, *sorted(place.glob("*.zip"))]:
             for result in load_results(source):
                 name = result.folder.name
                 if name not in kept or kept[name].predictions.empty:
