@@ -16,7 +16,6 @@ from torch.nn.functional import cross_entropy
 
 FORMS = ("released", "printed")
 REDUCTIONS = ("mean", "sum")
-INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 
 
 def self_loss(
