@@ -1,22 +1,27 @@
-"""Training and evaluation beside the manner of the authors' code, by turns on the same texts. Prints two tables.
+"""Training and evaluation beside the manner of the authors' code, by turns on the same texts.
 
     python benchmarks/training.py       under ten minutes on two CPU cores, if nothing else runs
 
-On a CPU the two networks are MiniLM; on CUDA they have ELECTRA-base's shape and random weights. The texts are
-GoEmotions'. Where the data set or the tokenizer cannot be had, they are random token ids, as many different ones as
-GoEmotions has, of lengths drawn from a gamma distribution with its mean (19 tokens) and standard deviation (8.6).
+Prints two tables. On a CPU the two networks are MiniLM; on CUDA they have ELECTRA-base's shape and
+random weights. The texts are GoEmotions'. Where the data set or the tokenizer cannot be had, they
+are random token ids, as many different ones as GoEmotions has, of lengths drawn from a gamma
+distribution with its mean (19 tokens) and standard deviation (8.6).
 
-reference   in the manner of the authors' code, written anew: eager attention, all hidden states and attentions
-            returned, gradient checkpointing, AdamW parameter by parameter, the loss's weights filled by a double loop;
-            evaluation text by text, always of both networks. float32. Ratios are against this; a row without the
-            double loop shows what the loop alone costs.
-ours        `lclkit.training` in float32 and in what precision="auto" takes here, in the reference's batches or those of
-            order="length"; on CUDA also compiled, and in batches of 128 texts (256 rows).
-floor       the arithmetic that no exact method avoids: 2 x 3 (evaluation: 2) operations for each parameter of the
-            layers and each token, without padding, at the rate of a large matrix product in that precision.
+reference   in the manner of the authors' code, written anew: eager attention, all hidden states and
+            attentions returned, gradient checkpointing, AdamW parameter by parameter, the loss's
+            weights filled by a double loop; evaluation text by text, always of both networks.
+            float32. Ratios are against this; a row without the double loop shows what the loop
+            alone costs.
+ours        `lclkit.training` in float32 and in what precision="auto" takes here, in the reference's
+            batches or those of order="length"; on CUDA also compiled, and in batches of 128 texts
+            (256 rows).
+floor       the arithmetic that no exact method avoids: 2 x 3 (evaluation: 2) operations for each
+            parameter of the layers and each token, without padding, at the rate of a large matrix
+            product in that precision.
 
-The steps of all variants mix in random order, since a slow variant slows whatever follows it. Medians over rounds.
-With OMP_NUM_THREADS=1, time on a CPU is the processor's, so a busy machine matters less.
+The steps of all variants mix in random order, since a slow variant slows whatever follows it.
+Medians over rounds. With OMP_NUM_THREADS=1, time on a CPU is the processor's, so a busy machine
+matters less.
 """
 
 import random
@@ -74,7 +79,7 @@ def made_encoder(folder: str) -> str:
 
 
 def texts(encoder: str):
-    """Token ids by split, as `training` prepares them; the tokens they stand for; labels; where they are from."""
+    """Token ids by split, as `training` prepares them; their tokens; labels; where from."""
     try:
         if CUDA:
             models.load_tokenizer("minilm").save_pretrained(encoder)  # both have BERT's vocabulary
@@ -182,7 +187,7 @@ def matmul_rate(precision: str) -> float:
 
 
 def by_turns(calls: dict[str, list], title: str) -> tuple[dict[str, float], dict[str, int]]:
-    """Seconds that all calls of a variant take, median over rounds, and on CUDA the bytes that one takes at most.
+    """Seconds that all calls of a variant take, median over rounds; on CUDA the most bytes of one.
 
     First comes a warm-up of two calls each; what is compiled then sees all its shapes.
     """
@@ -335,9 +340,11 @@ def main():
     ]
     (loopless,) = [row["against reference"] for row in tables[1] if row["training"] == LOOPLESS]
     print(
-        f"Two networks, {'of the shape of ELECTRA-base' if CUDA else 'MiniLM'}; steps of {base.batch_size} texts and "
-        f"their views, from {TEXTS:,}, and evaluation of {EVALUATED:,}; {source}; {ROUNDS} rounds; "
-        f"{NAME}{', ' * CUDA}{machine()}, {torch.get_num_threads()} threads. TFLOP/s of a large matrix product: "
+        f"Two networks, {'of the shape of ELECTRA-base' if CUDA else 'MiniLM'}; "
+        f"steps of {base.batch_size} texts and their views, from {TEXTS:,}, "
+        f"and evaluation of {EVALUATED:,}; {source}; {ROUNDS} rounds; "
+        f"{NAME}{', ' * CUDA}{machine()}, {torch.get_num_threads()} threads. "
+        "TFLOP/s of a large matrix product: "
         + ", ".join(f"{precision} {rate / 1e12:.3g}" for precision, rate in rates.items())
         + ". Ratios are "
         f"against the reference with its double loop; without it the reference has {loopless}."

@@ -126,7 +126,8 @@ def test_doctor_says_where_it_looked_for_data(
 def test_importing_the_package_is_light():
     code = (
         "import sys, lclkit; from lclkit import __main__, data\n"
-        "print([name for name in ('torch', 'transformers', 'matplotlib', 'papermill') if name in sys.modules])"
+        "names = ('torch', 'transformers', 'matplotlib', 'papermill')\n"
+        "print([name for name in names if name in sys.modules])"
     )
     run = subprocess.run(
         [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True
@@ -233,7 +234,8 @@ def test_fetch_is_light(own_cache):
     code = (
         "import sys; sys.argv = ['lclkit', 'fetch', '--check']\n"
         "from lclkit import __main__\n"
-        "print(__main__.main(), [name for name in ('torch', 'transformers') if name in sys.modules])"
+        "code = __main__.main()\n"
+        "print(code, [name for name in ('torch', 'transformers') if name in sys.modules])"
     )
     run = subprocess.run(
         [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True

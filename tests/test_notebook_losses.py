@@ -1,4 +1,4 @@
-"""Notebook 03's own definitions against lclkit.losses, a test for each equation, so that the two never drift."""
+"""Notebook 03's own definitions against lclkit.losses, a test for each equation."""
 
 import math
 import re
@@ -103,7 +103,7 @@ def eq_b(nb, h, y, z):
 
 
 def eq_c(nb, h, y, z):
-    """The shares with weights before the exponentials, against those with log-weights in the exponent."""
+    """The shares with weights before the exponentials, against those with log-weights in them."""
     weighted = (z.softmax(1)[:, y] * (h @ h.T / TAU).exp()).fill_diagonal_(0)
     expected = weighted / weighted.sum(1, keepdim=True)
     torch.testing.assert_close(nb.shares(h, TAU, z.log_softmax(1), y), expected, rtol=0, atol=1e-12)
@@ -119,7 +119,7 @@ def eq_d(nb, h, y, z):
 
 
 def anchors(nb, h, y, z):
-    """Losses of the anchors with a positive, printed and released, and the log-weight of their own class."""
+    """Of the anchors with a positive: losses, printed and released, and their own log-weight."""
     log_w = z.detach().log_softmax(1)
     own = log_w.gather(1, y[:, None])
     log_share = nb.others_only(h @ h.T / TAU + log_w[:, y]).log_softmax(1)

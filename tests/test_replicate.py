@@ -1,4 +1,4 @@
-"""The batch runner: what a plan may say, and that nothing is lost and nothing is done twice, whatever happens."""
+"""The batch runner: what a plan may say; nothing is lost or done twice, whatever happens."""
 
 import contextlib
 import json
@@ -28,13 +28,14 @@ if word == "die":
 assert number > 0, "too small"
 Path(out, "threads").write_text(os.environ.get("OMP_NUM_THREADS", ""))
 """
-LIKE_04 = """profile = "ci"\nrecipe = "released"\ndataset = "supersense"\nclasses = ""\nencoder = "minilm"
+LIKE_04 = """profile = "ci"\nrecipe = "released"\ndataset = "supersense"\nclasses = ""
+encoder = "minilm"
 loss = "lcl"\nseed = 0\nchanges = ""\nlesson = True\nout = "runs\""""
 
 
 @pytest.fixture(autouse=True)
 def quick_start(tmp_path_factory, monkeypatch):
-    """Half of what a made run takes is a grammar that nbformat loads through jsonschema, if it is installed."""
+    """Half of a made run's time is a grammar that nbformat loads through jsonschema, if it can."""
     folder = tmp_path_factory.mktemp("path")
     (folder / "rfc3987_syntax.py").write_text("raise ImportError")
     monkeypatch.setenv("PYTHONPATH", str(folder))
@@ -68,7 +69,7 @@ def plan(tmp_path):
 
 @pytest.fixture
 def runner(tmp_path):
-    """A function that starts `python -m lclkit replicate` in a process of its own, which prints to printed.txt."""
+    """A function that starts `python -m lclkit replicate`; what it prints goes to printed.txt."""
 
     def start(*arguments):
         command = [
@@ -176,7 +177,8 @@ def test_values_that_the_training_would_not_take(plan, tmp_path, grid, message):
 def test_expansion_order_and_identity(plan, tmp_path, monkeypatch):
     text = (
         "notebook: made.ipynb\nseeds: 2\ngrid:\n- {loss: ce}\n"
-        "- {loss: lcl, changes: {form: [released, printed], detach_weights: [true, false]}}\n- {loss: ce}"
+        "- {loss: lcl, changes: {form: [released, printed], detach_weights: [true, false]}}\n"
+        "- {loss: ce}"
     )
     file = plan(text, LIKE_04)
     runs = replicate.expand(file, tmp_path)
