@@ -59,16 +59,16 @@ notebooks: env
 	@rm -rf notebooks/runs/demo notebooks/runs/executed
 	@for notebook in $(NOTEBOOKS); do LCLKIT_PROFILE=demo $(BIN)/jupyter nbconvert --to notebook --execute \
 		--ExecutePreprocessor.record_timing=False --output-dir notebooks/runs/executed $$notebook || exit 1; \
-		case $$notebook in *00_*) $(PACK) predictions notebooks/results/supersense.npz \
+		case $$notebook in *00_*) $(PACK) predictions notebooks/results/supersense.zip \
 		notebooks/runs/demo/results ;; esac; done
 	@mkdir -p figures && cp notebooks/runs/demo/figures/* figures/ && cp notebooks/runs/executed/*.ipynb notebooks/
 
 # For maintainers: add what `lclkit replicate minilm-all` and `ablation-demo` left in runs/ to the small files that are
 # committed, and make RESULTS.md from these.
 results: env
-	@$(PACK) predictions notebooks/results/minilm-all.npz $(wildcard runs/minilm-all) notebooks/results/minilm-all.npz
-	@$(PACK) summaries notebooks/results/ablation-demo.npz $(wildcard runs/ablation-demo) \
-		notebooks/results/ablation-demo.npz
+	@$(PACK) predictions notebooks/results/minilm-all.zip $(wildcard runs/minilm-all) notebooks/results/minilm-all.zip
+	@$(PACK) summaries notebooks/results/ablation-demo.zip $(wildcard runs/ablation-demo) \
+		notebooks/results/ablation-demo.zip
 	@$(BIN)/python -m lclkit report notebooks/results --out runs/report
 	@cp runs/report/RESULTS.md . && cp runs/report/figures/07_* figures/
 

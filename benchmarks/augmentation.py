@@ -2,7 +2,7 @@
 
     python benchmarks/augmentation.py [DATASET]
 
-DATASET is supersense, or any other name or .csv file that lclkit loads.
+DATASET is supersense, if nothing else is said; any name or .csv file that lclkit loads will do.
 nlpaug is not among our dependencies; without it, its row is left out. To have it, give it a folder
 of its own:
 
@@ -21,10 +21,10 @@ import sys
 import time
 from functools import partial
 
-from lclkit import augment, data
+from lclkit import augment, data, sources
 
-TEXTS, ROUNDS = 5000, 3
-CHUNK = 500  # texts; shorter than augment.KEPT_FROM, so no view comes from the disk
+TEXTS = 5000  # of a round
+ROUNDS = 3
 
 
 def nlpaug_views():
@@ -39,42 +39,42 @@ def nlpaug_views():
 def forget() -> None:
     for function in (augment.synonyms, augment.synonyms_of_token, augment._lemmas):
         function.cache_clear()
-    for synsets in augment.wordnet()._synset_offset_cache.values():
+    for synsets in sources.wordnet()._synset_offset_cache.values():
         synsets.clear()
 
 
 def seconds(views, texts) -> float:
     start = time.process_time()
-    for i in range(0, len(texts), CHUNK):
-        views(texts[i : i + CHUNK])
+    views(texts)
     return time.process_time() - start
 
 
 def main(name: str = "supersense") -> None:
     texts = list(data.load(name).train.sample(frac=1, random_state=0).text)
+    sources.wordnet().synsets("dog")  # loads it
     ways = {recipe: partial(augment.synonym_views, recipe=recipe) for recipe in augment.RECIPES}
     with contextlib.suppress(ImportError):
         ways = {"nlpaug": nlpaug_views()} | ways
     rounds = [texts[i : i + TEXTS] for i in range(0, min(len(texts), TEXTS * ROUNDS), TEXTS)]
     speeds = {(way, state): [] for way in ways for state in ("cold", "warm")}
-    for sample in rounds:
+    for part in rounds:
         for way, views in ways.items():
             forget()
             for state in ("cold", "warm"):
-                speeds[way, state].append(len(sample) / seconds(views, sample))
-    print(f"{name}: {len(rounds)} rounds of {len(rounds[0]):,} texts")
-    print("sentences per second, median (lowest to highest)")
-    for (way, state), measured in speeds.items():
-        median = statistics.median(measured)
-        spread = f"({min(measured):,.0f} to {max(measured):,.0f})"
+                speeds[way, state].append(len(part) / seconds(views, part))
+    print(f"{name}: {len(rounds)} rounds of {len(rounds[0]):,} texts; sentences per second,")
+    print("median (lowest to highest)")
+    for (way, state), found in speeds.items():
+        median = statistics.median(found)
         ratio = ""
         if "nlpaug" in ways:
             ratio = f"{median / statistics.median(speeds['nlpaug', state]):6.1f} x nlpaug"
+        spread = f"({min(found):,.0f} to {max(found):,.0f})"
         print(f"{way:10}{state:6}{median:8,.0f}  {spread:20}{ratio}")
     for recipe in augment.RECIPES:
         forget()
-        took = seconds(ways[recipe], texts)
-        print(f"all {len(texts):,} training texts, {recipe}, from cold: {took:.1f} s")
+        whole = seconds(ways[recipe], texts)
+        print(f"all {len(texts):,} training texts, {recipe}, from cold: {whole:.1f} s")
 
 
 if __name__ == "__main__":

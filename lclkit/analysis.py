@@ -12,7 +12,7 @@ from statsmodels.stats.meta_analysis import effectsize_smd
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.weightstats import CompareMeans
 
-FLOOR = 1e-8  # what a probability of 0 counts as in a logarithm; packed runs keep none below 6e-8
+FLOOR = 1e-8  # what a probability of 0 counts as in a logarithm
 
 
 def scores(labels: np.ndarray, predicted: np.ndarray) -> dict[str, float]:

@@ -1,20 +1,14 @@
 """Augmented views: a copy of a text with some words replaced by WordNet synonyms (section 4.2)."""
 
-import bz2
-import contextlib
-import hashlib
-import json
 import random
 import re
 import string
 from functools import cache
 
-from lclkit import files, paper
+from lclkit import paper
 from lclkit.sources import wordnet
 
 RECIPES = ("paper", "released")
-VIEWS_VERSION = 1  # raise it when the same arguments would give other views
-KEPT_FROM = 1000  # texts; the views of fewer are not worth a file
 WORD = re.compile(r"[A-Za-z]+(?:[-'][A-Za-z]+)*")
 
 TOKEN = re.compile(r"\w+|[^\w\s]")  # from here on: "released", as in nlpaug 1.1.0
@@ -45,27 +39,18 @@ def synonym_views(
     are drawn from all but determiners and punctuation; of them, those without a synonym stay; all
     spaces are set anew ("wasn ' t"). nlpaug tags parts of speech. Here determiners and prepositions
     (which it looks up as adjectives) are word lists, and other words are looked up as every part of
-    speech, so a few more are replaced. The views of a long list are kept in the user's cache.
+    speech, so a few more are replaced.
     Raises ValueError for p outside [0, 1] or an unknown recipe.
     """
     if not 0 <= p <= 1:
         raise ValueError(f"p: expected a share in [0, 1]; found {p}")
     if recipe not in RECIPES:
         raise ValueError(f"recipe: expected one of {RECIPES}; found {recipe!r}")
-    texts = list(texts)
-    key = hashlib.sha256(repr((VIEWS_VERSION, recipe, p, seed, texts)).encode()).hexdigest()
-    file = files.cache_folder() / "views" / f"{key}.json.bz2"
-    with contextlib.suppress(OSError, ValueError):  # none yet, or damaged: bz2 has a checksum
-        return json.loads(bz2.decompress(file.read_bytes()))
-
     view_of = _paper_view if recipe == "paper" else _released_view
     views = []
     for text in texts:
         rng = random.Random(f"{seed}\0{text}".encode("utf-8", "surrogatepass"))
         views.append(view_of(text, p, rng))
-    if len(texts) >= KEPT_FROM:
-        with contextlib.suppress(OSError), files.whole(file) as unfinished:
-            unfinished.write_bytes(bz2.compress(json.dumps(views).encode()))
     return views
 
 

@@ -81,17 +81,13 @@ class Dataset:
 
         Labels are renumbered; the classes keep their order. Raises DataError for an unknown name.
         """
-        title = classes if isinstance(classes, str) else None
-        if title is not None:
-            if title not in paper.SUBSETS:
-                known = ", ".join(paper.SUBSETS)
-                raise DataError(f"unknown class subset {title!r}; known: {known}")
+        title = classes if isinstance(classes, str) else ""
+        if title:
+            _check_known("class subset", title, paper.SUBSETS)
             classes = paper.SUBSETS[title]
         chosen = set(classes)
-        unknown = sorted(chosen - set(self.classes))
-        if unknown:
-            known = ", ".join(self.classes)
-            raise DataError(f"{self.name} has no class {unknown[0]!r}; its classes: {known}")
+        for name in sorted(chosen):
+            _check_known(f"class of {self.name}", name, self.classes)
         if len(chosen) < 2:
             raise DataError("a subset needs at least two classes")
         names = tuple(name for name in self.classes if name in chosen)
@@ -122,25 +118,27 @@ def load(name: str | Path, root: str | Path | None = None, variant: str = "defau
     Raises DataError where the data set is unknown, cannot be had, or is not what it should be.
     """
     name = str(name)
-    source = sources.SOURCES.get(name)
-    if source is None and name != "supersense" and not name.endswith(".csv"):
-        known = ", ".join(sources.SOURCES)
-        raise DataError(f"unknown data set {name!r}; known: supersense, {known}, or a .csv file")
-    variants = source.variants if source else ["default"]
-    if variant not in variants:
-        raise DataError(f"{name} has no variant {variant!r}; it has: {', '.join(variants)}")
-    if name == "supersense":
-        return _supersense()
-    if source is None:
-        return _own_csv(Path(name))
+    if name == "supersense" or name.endswith(".csv"):
+        _check_known(f"variant of {name}", variant, ["default"])
+        return _supersense() if name == "supersense" else _own_csv(Path(name))
+    _check_known("data set", name, ["supersense", *sources.SOURCES, "*.csv"])
+    source = sources.SOURCES[name]
+    _check_known(f"variant of {name}", variant, source.variants)
     folder = sources.fetch(name, sources.search_path(root))
     try:
-        dataset = _from_raw_files(name, folder, variant)
+        rows = sources.read(name, folder, variant)
+        sizes = [int((rows["split"] == split).sum()) for split in SPLITS]
+        expected = list(source.sizes.get(variant, paper.SIZES[name]))
+        if sizes != expected:
+            raise DataError(f"{folder} holds {sizes} texts, not {expected}")
+        title = name if variant == "default" else f"{name}-{variant}"
+        about = {"citation": source.citation, "licence": source.licence}
+        ordinal = bool(source.classes)
+        dataset = _assemble(title, rows, source.classes, ordinal=ordinal, **about)
     except (DataError, OSError, ValueError, csv.Error) as error:
-        raise DataError(
-            f"{name} is damaged or another version: {error}; move {folder} away and run: "
-            f"python -m lclkit fetch {name}"
-        ) from None
+        advice = f"move {folder} away and run: python -m lclkit fetch {name}"
+        message = f"{name} is damaged or another version: {error}; {advice}"
+        raise DataError(message) from None
     hashes = {file: pooch.file_hash(folder / file) for file in source.files}
     unknown = [file for file in hashes if hashes[file] != source.files[file]["sha256"]]
     if unknown:
@@ -152,35 +150,19 @@ def load(name: str | Path, root: str | Path | None = None, variant: str = "defau
     return dataset
 
 
-def _from_raw_files(name: str, folder: Path, variant: str) -> Dataset:
-    source = sources.SOURCES[name]
-    rows = sources.read(name, folder, variant)
-    sizes = tuple(int((rows["split"] == split).sum()) for split in SPLITS)
-    expected = tuple(source.sizes.get(variant, paper.SIZES[name]))
-    if sizes != expected:
-        raise DataError(f"{folder} holds {sizes} texts, not {expected}")
-    return _assemble(
-        name if variant == "default" else f"{name}-{variant}",
-        rows,
-        classes=source.classes,
-        ordinal=bool(source.classes),
-        citation=source.citation,
-        licence=source.licence,
-    )
+def _check_known(what: str, name: str, known: Iterable[str]) -> None:
+    if name not in known:
+        raise DataError(f"unknown {what} {name!r}; known: {', '.join(known)}")
 
 
 def _assemble(name: str, rows: pd.DataFrame, classes: Iterable[str] = (), **about) -> Dataset:
     """A data set of rows with a split, a text and a class name. classes: sorted if not given."""
-    train = rows[rows["split"] == "train"]
-    classes = tuple(classes or sorted(set(train.label)))
-    strange = sorted(set(rows.label) - set(classes))
-    if strange:
-        raise DataError(f"training has no text of class {strange[0]!r}")
+    classes = tuple(classes or sorted(set(rows.label)))
     rows = rows.assign(label=rows.label.map(classes.index))
-    frames = {
-        split: rows.loc[rows["split"] == split, ["text", "label"]].reset_index(drop=True)
-        for split in SPLITS
-    }
+    frames = {}
+    for split in SPLITS:
+        of_split = rows[rows["split"] == split].reset_index(drop=True)
+        frames[split] = of_split[["text", "label"]]
     return Dataset(name, classes, **frames, **about)
 
 
@@ -190,22 +172,19 @@ def _own_csv(path: Path) -> Dataset:
             rows = pd.DataFrame(csv.DictReader(file, strict=True)).fillna("")
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path} cannot be read as a UTF-8 csv file: {error}") from None
-    uncounted = "(without the header)"
+    below = "(without the header)"
     if None in rows:  # what DictReader calls the column of fields that have no header
         row = (rows[None] != "").argmax() + 1
-        advice = "put a text with commas in quotes"
-        raise DataError(f"{path}: row {row} {uncounted} has too many fields; {advice}")
+        raise DataError(f"{path}: row {row} {below} has too many fields; put texts in quotes")
     for column in ("text", "label"):
         if column not in rows:
-            advice = "its first line should read text,label"
-            raise DataError(f"{path} has no rows or no column {column!r}; {advice}")
+            raise DataError(f"{path} has no rows or no column {column!r}; it needs text and label")
         empty = rows[column].str.strip() == ""
         if empty.any():
-            raise DataError(f"{path}: row {empty.argmax() + 1} {uncounted} has no {column}")
+            raise DataError(f"{path}: row {empty.argmax() + 1} {below} has no {column}")
     repeats = rows.text.duplicated().sum()
-    if repeats:
-        message = f"{path}: {repeats} repeated texts are left out; they could be in train and test"
-        warnings.warn(message, stacklevel=3)
+    if repeats:  # they could be in train and test
+        warnings.warn(f"{path}: {repeats} repeated texts are left out", stacklevel=3)
     return _split(path.stem, rows.drop_duplicates("text"), held_out=0.1)
 
 
@@ -220,10 +199,8 @@ def _split(name: str, rows: pd.DataFrame, held_out: float, **about: str) -> Data
     if len(sizes) < 2:
         raise DataError(f"{name}: at least two classes are needed, found {len(sizes)}")
     if sizes.min() < 3:
-        raise DataError(
-            f"{name}: class {sizes.idxmin()!r} has {sizes.min()} text(s); at least 3 are needed, "
-            "one for each of train, valid and test"
-        )
+        few = f"class {sizes.idxmin()!r} has {sizes.min()} text(s)"
+        raise DataError(f"{name}: {few}; at least 3 are needed, one for each split")
     each = (held_out * by_class.transform("size")).round().clip(lower=1)
     number = by_class.cumcount()
     split = np.select([number < each, number < 2 * each], ["valid", "test"], "train")

@@ -11,25 +11,12 @@ from scipy import stats
 from lclkit import analysis, paper, sources
 from lclkit.results import Result, load_results
 
-VERDICTS = {  # of a number: the first that applies
-    "not attempted": "no run on all the texts, or the model was only quoted and no plan trains it",
-    "other encoder": "another encoder than the paper's, or only some of its layers trained: gains "
-    "can be compared, scores cannot",
-    "other settings": "the paper's encoder, but trained by neither of the two recipes, or on other "
-    "splits",
-    "inside": "our mean, of three seeds or more, rounded as the paper's, is within two of the "
-    "paper's standard deviations of its mean",
-    "outside": "our mean is further away, and Welch's test of the two means gives p < .05 (a "
-    "number that is printed without a standard deviation counts as exact)",
-    "compatible": "our mean is further away, but of three seeds or more, p >= .05, and the 95 % "
-    "interval of the difference is at most two points wide",
-    "cannot tell": "none of these: too few seeds of ours, or too varied ones",
-}
 ALIKE = "encoder settings precision encoder_hash device_type results_version".split()
-ABOUT = "run left_out dataset classes place loss seed same device minutes right entropy".split()
-SCORES = "test_phi test_phi_f1 valid_phi valid_phi_f1".split()
+ABOUT = "run left_out dataset classes place model loss seed same device minutes".split()
+SCORES = "test_phi test_phi_f1 valid_phi valid_phi_f1 right entropy".split()
 PRINTED = "table dataset classes model metric split paper paper_sd paper_n".split()
 OURS = "setting encoder ours sd n low high difference verdict p minutes device".split()
+RIVALS = {encoder: model for model, encoder in paper.RIVALS.items()}
 NAME = re.compile(
     rf"({'|'.join(paper.SIZES)})(?:-(released|paper|stratified))?(?:-({'|'.join(paper.SUBSETS)}))?"
 )
@@ -43,7 +30,7 @@ def find(places: Iterable[str | Path]) -> list[Result]:
     """
     kept: dict[str, Result] = {}
     for place in map(Path, places):
-        for source in [place, *sorted(place.glob("*.npz"))]:
+        for source in [place, *sorted(place.glob("*.zip"))]:
             for result in load_results(source):
                 name = result.folder.name
                 if name not in kept or kept[name].predictions.empty:
@@ -55,9 +42,10 @@ def runs(results: Iterable[Result]) -> pd.DataFrame:
     """One row a run, ordered by `setting`: S1, S2, ..., whose runs are the same in all of `ALIKE`.
 
     left_out: why a run is in no setting. place: data set and subset, as "isear" or
-    "empatheticdialogues/16". same: all that decides the numbers is as in a recipe. right: of each
-    test text, whether it was, and entropy: mean over test texts, in bits; both are missing where a
-    packed file has no predictions. The rest is as in result.json.
+    "empatheticdialogues/16". model: the row of a printed table that it may stand in. same: all that
+    decides the numbers is as in a recipe. right: of each test text, whether it was, and entropy:
+    mean over test texts, in bits; both are missing where a packed file has no predictions. The rest
+    is as in result.json.
     """
     frame = pd.DataFrame([_row(result) for result in results], columns=[*ABOUT, *ALIKE, *SCORES])
     kept = frame[frame.left_out == ""]
@@ -77,7 +65,15 @@ def _row(result: Result) -> dict:
     test = result.rows()
     match = NAME.fullmatch(summary["dataset"])
     dataset, variant, classes = match.groups("") if match else (summary["dataset"], "", "")
-    settings, same = _settings(config, dataset, variant)
+    settings = _settings(config, dataset, variant)
+    encoder = config["encoder"]
+    if Path(encoder).is_absolute() or encoder[0] in ".~":
+        encoder = Path(encoder).name  # a page names no folder
+    if config["trainable_layers"] is not None:
+        encoder += f", top {config['trainable_layers']} layers"
+    model = config["loss"]
+    if encoder in RIVALS:
+        model = RIVALS[encoder] if model == "ce" else "none"
     row = {
         **summary,
         **summary["scores"],
@@ -87,9 +83,10 @@ def _row(result: Result) -> dict:
         "dataset": dataset,
         "classes": classes,
         "place": f"{dataset}/{classes}".strip("/"),
-        "encoder": _encoder(config["encoder"], config["trainable_layers"]),
+        "model": model,
+        "encoder": encoder,
         "settings": settings,
-        "same": same,
+        "same": settings in paper.RECIPES,
         "minutes": summary["seconds"] / 60,
     }
     if len(test):
@@ -110,26 +107,15 @@ def _left_out(dataset: str, variant: str, classes: str, texts: int, test_texts: 
     return "" if whole else "not all texts"
 
 
-def _encoder(name: str, layers: int | None) -> str:
-    """Its name, without the folder it lies in, and how many of its layers are trained."""
-    if Path(name).is_absolute() or name[0] in ".~":
-        name = Path(name).name
-    return name if layers is None else f"{name}, top {layers} layers"
-
-
-def _settings(config: dict, dataset: str, variant: str) -> tuple[str, bool]:
-    """The nearer recipe and what differs from it, in words; and whether nothing does."""
-    changes = {}
+def _settings(config: dict, dataset: str, variant: str) -> str:
+    """The nearer recipe and what differs from it, in words."""
+    described = []
     for recipe in paper.RECIPES:
         usual = paper.COMMON | paper.settings(dataset, recipe)
-        shared = [name for name in config if name in usual]
-        changes[recipe] = [
-            f"{name} {config[name]}" for name in shared if config[name] != usual[name]
-        ]
-    recipe = min(changes, key=lambda name: len(changes[name]))
-    if variant != recipe:
-        changes[recipe].append(f"{variant or 'default'} files")
-    return ", ".join([recipe, *changes[recipe]]), not changes[recipe]
+        changed = [name for name in config if config[name] != usual.get(name, config[name])]
+        words = [recipe, *(f"{name} {config[name]}" for name in changed)]
+        described.append(words if variant == recipe else [*words, f"{variant or 'default'} files"])
+    return ", ".join(min(described, key=len))
 
 
 def contrast(parts: Sequence[tuple], weights: Sequence[float] = (1, -1)) -> dict[str, float]:
@@ -151,50 +137,47 @@ def contrast(parts: Sequence[tuple], weights: Sequence[float] = (1, -1)) -> dict
 
 
 def verdict(printed: paper.Printed, scores: Sequence[float]) -> tuple[str, float]:
-    """What our scores (%, one a seed) are to a printed number, by the last four of `VERDICTS`.
+    """What our scores (%, one a seed) are to a printed number, and Welch's p, NaN for one seed.
 
-    Returns it with Welch's p, NaN for one seed.
+    The first that applies: "inside": our mean, rounded as the paper's, is within two of its
+    standard deviations; "outside": p < .05, where a number without a standard deviation counts as
+    exact; "compatible": the 95 % interval of the difference is at most two points wide. "inside"
+    and "compatible" take three seeds; else, and where none applies: "cannot tell".
     """
     ours = analysis.summarise(scores)
     theirs = (printed.mean, printed.sd or 0, printed.n or np.inf)
     gap = contrast([(ours["mean"], ours["sd"], ours["n"]), theirs])
     distance = abs(round(ours["mean"], 1) - printed.mean)
-    enough = ours["n"] >= 3
-    if printed.sd is not None and distance <= 2 * printed.sd + 1e-9:
-        word = "inside" if enough else "cannot tell"
-    elif gap["p"] < 0.05:
+    inside = printed.sd is not None and distance <= 2 * printed.sd + 1e-9
+    if gap["p"] < 0.05 and not inside:
         word = "outside"
-    elif enough and gap["high"] - gap["low"] <= 2:
-        word = "compatible"
-    else:
+    elif ours["n"] < 3:
         word = "cannot tell"
+    elif inside:
+        word = "inside"
+    else:
+        word = "compatible" if gap["high"] - gap["low"] <= 2 else "cannot tell"
     return word, gap["p"]
 
 
 def ledger(runs: pd.DataFrame) -> pd.DataFrame:
     """Each number of Tables 1 to 5: a row for each setting that attempts it, else "not attempted".
 
-    runs: what `runs` returns. difference: ours less the paper's. p: the test's behind a verdict on
-    our scores. minutes: what the row's runs took, on device.
+    runs: what `runs` returns. difference: ours less the paper's. verdict: `verdict`'s, or "other
+    encoder" or "other settings" than the paper's. p: the test's behind a verdict on our scores.
+    minutes: what the row's runs took, on device.
     """
     kept = runs[runs.left_out == ""]
     rows = []
     for printed in paper.RESULTS:
         row = dict(zip(PRINTED, printed, strict=True))
-        attempts = kept[_attempts(kept, printed)]
+        at_place = kept[(kept.dataset == printed.dataset) & (kept.classes == printed.classes)]
+        attempts = at_place[at_place.model == printed.model]
         if attempts.empty:
             rows.append(row | {"setting": "", "verdict": "not attempted"})
         for setting, group in attempts.groupby("setting", sort=False):
             rows.append(row | {"setting": setting} | _beside(printed, group))
     return pd.DataFrame(rows, columns=[*PRINTED, *OURS])
-
-
-def _attempts(runs: pd.DataFrame, printed: paper.Printed) -> pd.Series:
-    """Which runs may stand beside a printed number."""
-    there = (runs.dataset == printed.dataset) & (runs.classes == printed.classes)
-    if printed.model in paper.RIVALS:
-        return there & (runs.encoder == paper.RIVALS[printed.model]) & (runs.loss == "ce")
-    return there & ~runs.encoder.isin(paper.RIVALS.values()) & (runs.loss == printed.model)
 
 
 def _beside(printed: paper.Printed, runs: pd.DataFrame) -> dict:
@@ -203,12 +186,11 @@ def _beside(printed: paper.Printed, runs: pd.DataFrame) -> dict:
     scores = runs[f"{printed.split}_{metric}"].tolist()
     ours = analysis.summarise(scores)
     encoder = runs.encoder.iloc[0]
+    word, p = verdict(printed, scores)
     if encoder != paper.RIVALS.get(printed.model, paper.ENCODER):
         word, p = "other encoder", np.nan
     elif not runs.same.iloc[0]:
         word, p = "other settings", np.nan
-    else:
-        word, p = verdict(printed, scores)
     return {
         **ours,
         "ours": ours["mean"],

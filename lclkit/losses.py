@@ -16,7 +16,6 @@ from torch.nn.functional import cross_entropy
 
 FORMS = ("released", "printed")
 REDUCTIONS = ("mean", "sum")
-INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 
 
 def self_loss(
@@ -62,11 +61,10 @@ def lcl_loss(
     """Label-aware contrastive loss, Eqs. 3 and 4: a comparison of i and k is weighted by w_{i,y_k}.
 
     features: ``(N, d)`` unit-norm rows; N = 2K: K texts, then their K augmented views.
-    labels: ``(N,)`` integers in ``[0, C)``.
+    labels: ``(N,)`` integers in ``[0, C)``. temperature: tau > 0.
     log_weights: ``(N, C)`` log-probabilities, ``logits.log_softmax(1)`` (Eq. 5). A comparison of
         weight 0 drops out; an own class of weight 0 makes the released loss of the anchor 0, and
         the printed one infinite, which is an error (inf with validate=False).
-    temperature: tau > 0.
     form: "released" has the positive's weight outside the log, as the authors' code does and their
         results follow; "printed" has it inside, as Eq. 3 is printed. Released can be negative.
     reduction: "mean" over the anchors that have a positive (the authors' code), or "sum" (Eq. 4).

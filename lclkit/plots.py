@@ -56,7 +56,11 @@ def confusions(
     figure and its numbers: loss, true, predicted, percent.
     """
     shares = {loss: 100 * c / np.maximum(1, c.sum(1, keepdims=True)) for loss, c in counts.items()}
-    order = _confused_together(next(iter(shares.values())))
+    first = next(iter(shares.values()))
+    distance = 100 - (first + first.T) / 2
+    np.fill_diagonal(distance, 0)
+    tree = hierarchy.linkage(squareform(distance, checks=False), "average", optimal_ordering=True)
+    order = hierarchy.leaves_list(tree)
     size = 2.4 + 0.2 * len(classes)  # inches
     figure, axes = plt.subplots(1, len(shares), figsize=(size * len(shares), size), squeeze=False)
     look = {"cmap": "Greys", "norm": PowerNorm(0.5, 0, 100), "linecolor": "0.9", "linewidths": 0.5}
@@ -74,13 +78,6 @@ def confusions(
     rows = pd.concat(tables, names=["loss", "true"])
     rows = rows.melt(var_name="predicted", value_name="percent", ignore_index=False)
     return figure, rows.reset_index()
-
-
-def _confused_together(share: np.ndarray) -> np.ndarray:
-    distance = 100 - (share + share.T) / 2
-    np.fill_diagonal(distance, 0)
-    near = squareform(distance, checks=False)
-    return hierarchy.leaves_list(hierarchy.linkage(near, "average", optimal_ordering=True))
 
 
 def entropy_curves(curves: pd.DataFrame, panels: str = "") -> Figure:

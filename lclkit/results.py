@@ -1,9 +1,13 @@
 """The folder of a finished run: read it, pack many into one small file, list them. No torch."""
 
+import glob
 import json
+import tempfile
+import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import pandas as pd
@@ -32,7 +36,7 @@ class Result:
     similarities: pd.DataFrame = field(repr=False)
 
     @classmethod
-    def load(cls, folder: str | Path) -> "Result":
+    def load(cls, folder: str | Path) -> Self:
         """Read a run's folder. Raises FileNotFoundError where there is none."""
         folder = Path(folder)
         summary = json.loads((folder / "result.json").read_text(encoding="utf-8"))
@@ -62,68 +66,39 @@ def load_results(place: str | Path) -> list[Result]:
     Raises FileNotFoundError where there is neither.
     """
     place = Path(place)
-    if place.is_dir():
-        return [Result.load(file.parent) for file in _result_files(place)]
-    with np.load(place) as arrays:
-        summaries = [json.loads(text) for text in arrays["summaries"]]
-        return [_unpacked(place, arrays, i, summary) for i, summary in enumerate(summaries)]
-
-
-def _result_files(folder: Path) -> list[Path]:
-    """All result.json below a folder, but not in hidden folders: those are unfinished."""
-    found = sorted(folder.rglob("result.json"))
-    hidden = [any(part.startswith(".") for part in f.relative_to(folder).parts) for f in found]
-    return [file for file, is_hidden in zip(found, hidden, strict=True) if not is_hidden]
-
-
-def _unpacked(place: Path, arrays: np.lib.npyio.NpzFile, i: int, summary: dict) -> Result:
-    rows = pd.DataFrame(arrays[f"{i}_rows"], columns=["split", "label", "predicted"])
-    rows["split"] = rows.split.map(dict(enumerate(SPLITS))).astype(object)
-    parts = [rows]
-    for prefix in PREFIXES.values():
-        if f"{i}_{prefix}" in arrays:
-            p = arrays[f"{i}_{prefix}"].astype(float)
-            parts.append(pd.DataFrame(p).add_prefix(f"{prefix}_"))
-    predictions = pd.concat(parts, axis=1)
-    return Result(place / summary["run"], summary, predictions, _cosines(arrays, i, summary))
-
-
-def _cosines(arrays: np.lib.npyio.NpzFile, i: int, summary: dict) -> pd.DataFrame:
-    classes = len(summary["classes"])
-    cosines = pd.DataFrame(arrays[f"{i}_cosines"].astype(float)).add_prefix("c_")
-    cosines.insert(0, "split", np.repeat(SPLITS, classes).astype(object))
-    cosines.insert(1, "label", np.tile(np.arange(classes), len(SPLITS)))
-    return cosines
+    if not place.is_dir():
+        with tempfile.TemporaryDirectory() as unpacked, zipfile.ZipFile(place) as packed:
+            packed.extractall(unpacked)
+            results = load_results(unpacked)
+        return [replace(result, folder=place / result.folder.name) for result in results]
+    found = glob.glob("**/result.json", root_dir=place, recursive=True)  # none in hidden folders
+    return [Result.load(place / Path(file).parent) for file in sorted(found)]
 
 
 def pack_results(results: Sequence[Result], file: str | Path, predictions: bool = True) -> None:
-    """Write runs to one small .npz file, for keeping beside a notebook: no text is in it.
+    """Write the folders of runs to one small .zip file, for keeping beside a notebook.
 
-    It holds summaries, similarities and, in half precision, predictions; without `predictions`
-    their frames have no rows when read back. The file appears whole or not at all.
+    It holds summaries, similarities and predictions, with four digits; no text is in it. Without
+    `predictions` their frames have no rows when read back. The file appears whole or not at all.
     """
-    summaries = [json.dumps(result.summary | {"run": result.folder.name}) for result in results]
-    arrays = {"summaries": np.array(summaries)}
-    for i, result in enumerate(results):
-        frame = result.predictions if predictions else result.predictions[:0]
-        rows = frame[["split", "label", "predicted"]]
-        rows = rows.assign(split=rows.split.map(SPLITS.index))
-        arrays[f"{i}_rows"] = rows.to_numpy(np.int16)
-        for prefix in PREFIXES.values():
-            columns = frame.filter(regex=f"^{prefix}_")
-            if not columns.empty:
-                arrays[f"{i}_{prefix}"] = columns.to_numpy(np.float16)
-        arrays[f"{i}_cosines"] = result.similarities.filter(regex="^c_").to_numpy(np.float32)
-    with files.whole(Path(file)) as partial, open(partial, "wb") as stream:
-        np.savez_compressed(stream, **arrays)
+    with files.whole(Path(file)) as new, zipfile.ZipFile(new, "w", zipfile.ZIP_BZIP2) as packed:
+        for result in results:
+            rows = result.predictions if predictions else result.predictions[:0]
+            texts = {
+                "result.json": json.dumps(result.summary),
+                "predictions.csv": rows.to_csv(index=False, float_format="%.4g"),
+                "similarity.csv": result.similarities.to_csv(index=False, float_format="%.4g"),
+            }
+            for name, text in texts.items():
+                packed.writestr(f"{result.folder.name}/{name}", text)
 
 
 def table(results: Sequence[Result]) -> pd.DataFrame:
     """One row a run: its settings, data set, scores in percent, best epoch, seconds, device."""
-    return pd.DataFrame([_row(result.summary) for result in results])
-
-
-def _row(summary: dict) -> dict:
-    about = {"dataset": summary["dataset"], "classes": len(summary["classes"])}
-    rest = {name: summary[name] for name in ("best_epoch", "seconds", "device")}
-    return {**summary["config"], **about, **summary["scores"], **rest}
+    rows = []
+    for result in results:
+        summary = result.summary
+        row = summary["config"] | {"dataset": summary["dataset"]}
+        row |= {"classes": len(summary["classes"]), **summary["scores"]}
+        rows.append(row | {name: summary[name] for name in ("best_epoch", "seconds", "device")})
+    return pd.DataFrame(rows)

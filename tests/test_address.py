@@ -1,4 +1,4 @@
-"""The repository's address stands in pyproject.toml; `make address` (this file, run) carries it everywhere else."""
+"""The repository's address stands in pyproject.toml; `make address`, this file, carries it on."""
 
 import re
 from pathlib import Path

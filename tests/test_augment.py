@@ -2,7 +2,6 @@ import multiprocessing
 from collections import Counter
 from functools import partial
 
-import pandas as pd
 import pytest
 
 from lclkit import augment, data
@@ -314,99 +313,6 @@ def test_released_candidates_come_as_often_as_they_share_a_synset(token, part):
     )
     assert Counter(augment.synonyms_of_token(token)) == expected
     assert (token == "in") == (not expected) and (token != "dogs" or max(expected.values()) > 1)
-
-
-# on disk
-
-
-@pytest.fixture
-def many(own_cache, made_dataset, monkeypatch):
-    """Texts enough for a file, and the folder for it."""
-    monkeypatch.setattr(augment, "KEPT_FROM", 20)
-    return list(made_dataset.train.text), own_cache / "views"
-
-
-def test_views_of_a_long_list_are_kept(many, monkeypatch):
-    (texts, folder), made = many, {}
-    texts = [*texts, "a \0 dog 😀 \ud800"]
-    settings = [{}, {"p": 0.5}, {"seed": 1}, {"recipe": "released"}]
-    for number, some in enumerate(settings, start=1):
-        made[number] = synonym_views(texts, **some)
-        assert len(list(folder.iterdir())) == number
-    assert synonym_views(texts[::-1]) == made[1][::-1]
-    monkeypatch.setattr(augment, "VIEWS_VERSION", -1)
-    synonym_views(texts)
-    assert len(list(folder.iterdir())) == 6
-    monkeypatch.undo()
-    assert len({tuple(views) for views in made.values()}) == 4
-
-
-def test_kept_views_need_no_wordnet(many, monkeypatch):
-    texts, folder = many
-    views = synonym_views(texts, seed=8)
-    for function in ("synonyms", "wordnet"):
-        monkeypatch.setattr(augment, function, lambda *_: pytest.fail("the views were made again"))
-    assert synonym_views(texts, seed=8) == views
-
-
-def test_kept_views_tell_long_columns_apart(many):
-    column = pd.Series(
-        [f"dog {number}" for number in range(200)]
-    )  # pandas prints such a column with a gap
-    views = synonym_views(column)
-    assert synonym_views(column.replace("dog 100", "bread"))[100] != views[100]
-
-
-def test_a_short_list_leaves_no_file(many):
-    texts, folder = many
-    synonym_views(texts[:19])
-    assert not folder.exists()
-    synonym_views(texts[:20])
-    assert folder.exists()
-
-
-@pytest.mark.parametrize(
-    "damage",
-    [
-        lambda content: content[:-9],
-        lambda content: b"",
-        lambda content: b"[]",
-        lambda content: b"\xff" * 99,
-        "a folder",
-        lambda content: content[:60] + bytes([content[60] ^ 1]) + content[61:],
-    ],
-)
-def test_damaged_views_are_made_again(many, damage):
-    texts, folder = many
-    views = synonym_views(texts)
-    (file,) = folder.iterdir()
-    whole = file.read_bytes()
-    file.unlink()
-    if damage == "a folder":
-        file.mkdir()
-    else:
-        file.write_bytes(damage(whole))
-    assert synonym_views(texts) == views
-    assert damage == "a folder" or file.read_bytes() == whole
-    assert list(folder.iterdir()) == [file]
-
-
-def test_no_place_to_keep_views(many):
-    texts, folder = many
-    folder.parent.parent.mkdir(parents=True, exist_ok=True)
-    folder.parent.write_text("a file where the cache would be")
-    assert synonym_views(texts) == [synonym_views([text])[0] for text in texts]
-
-
-def test_a_killed_process_leaves_no_views(many, monkeypatch):
-    def die(_):
-        raise KeyboardInterrupt
-
-    texts, folder = many
-    monkeypatch.setattr(augment.bz2, "compress", die)
-    with pytest.raises(KeyboardInterrupt):
-        synonym_views(texts)
-    assert not list(folder.iterdir())
 
 
 # coverage

@@ -1,4 +1,4 @@
-"""Two processes train as one with the same batches. Dropout, which each draws for itself, is off."""
+"""Two processes train as one with the same batches. Dropout, drawn by each for itself, is off."""
 
 import multiprocessing
 import os

@@ -205,15 +205,15 @@ def test_nothing_is_pooled_that_differs():
 
 def test_a_run_counts_once(tmp_path):
     results = several("emoint", "lcl", [86, 87], right=[1] * 3_142)
-    pack_results(results, tmp_path / "a.npz", predictions=False)
-    pack_results(results[:1], tmp_path / "b.npz")
-    found = ledger.find([tmp_path / "a.npz", tmp_path])
+    pack_results(results, tmp_path / "a.zip", predictions=False)
+    pack_results(results[:1], tmp_path / "b.zip")
+    found = ledger.find([tmp_path / "a.zip", tmp_path])
     assert len(found) == 2 and ledger.runs(found).seed.tolist() == [0, 1]
     with_predictions = [result for result in found if not result.predictions.empty]
     assert len(with_predictions) == 1  # the one that has them is kept
-    assert len(ledger.find([tmp_path / "b.npz"])) == 1
+    assert len(ledger.find([tmp_path / "b.zip"])) == 1
     with pytest.raises(FileNotFoundError):
-        ledger.find([tmp_path / "c.npz"])
+        ledger.find([tmp_path / "c.zip"])
 
 
 def test_a_seed_counts_once_though_its_encoder_lies_in_two_places():

@@ -122,10 +122,10 @@ def test_temperature_stays_within_its_bounds(nb, labels, t):
 
 
 @pytest.mark.parametrize("name", ["negative_log_likelihood", "brier_score", "risk_coverage_area"])
-def test_16_bits_are_enough(nb, name):
+def test_four_digits_are_enough(nb, name):
     p = np.random.default_rng(0).dirichlet(np.full(32, 0.2), 500)
     labels = p.argmax(1)
-    packed = p.astype(np.float16).astype(float)
+    packed = np.vectorize(lambda x: float(f"{x:.4g}"))(p)
     packed /= packed.sum(1, keepdims=True)  # as the notebook reads them
     measure = getattr(nb, name)
     assert measure(packed, labels) == pytest.approx(measure(p, labels), rel=1e-3, abs=1e-9)

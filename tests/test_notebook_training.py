@@ -1,4 +1,7 @@
-"""Notebook 04's own definitions against lclkit: its loop is the loop of `training`, its list names every difference."""
+"""Notebook 04's own definitions against lclkit.
+
+Its loop is the loop of `training`, its list names every difference.
+"""
 
 import json
 import re

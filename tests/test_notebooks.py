@@ -1,4 +1,7 @@
-"""Every notebook: its form, and its exercises unsolved, solved and wrongly solved. nbval runs the notebooks."""
+"""Every notebook: its form, and its exercises unsolved, solved and wrongly solved.
+
+nbval runs the notebooks.
+"""
 
 import ast
 import contextlib

@@ -1,5 +1,6 @@
 """The raw formats, files that are damaged or missing, downloads, WordNet."""
 
+import gc
 import importlib.util
 import re
 import socket
@@ -7,6 +8,7 @@ import subprocess
 import sys
 import tarfile
 import threading
+import warnings
 from collections import Counter
 from dataclasses import replace
 from functools import partial
@@ -197,10 +199,6 @@ DAMAGE = {
     "wrong columns": (lambda content: b"text,label\nmade,joy\n", "line 1"),
     "10 MB line": (lambda content: content + b"x" * 10_000_000, "line "),
     "10 MB of separators": (lambda content: content + b"|,\t(" * 2_000_000, "line "),
-    "10 MB text": (
-        lambda content: re.sub(b"train|years", lambda m: m[0] * 2_000_000, content, count=1),
-        "line ",
-    ),
     "latin-1": (lambda content: content + b"caf\xe9\n", "is not UTF-8"),
     "utf-16": (lambda content: content.decode().encode("utf-16"), "is not UTF-8"),
     "twice": (lambda content: content * 2, "texts, not|line "),
@@ -228,24 +226,21 @@ def test_files_cut_short(training, tmp_path, share):
     name, file = training
     content = file.read_bytes()
     file.write_bytes(content[: int(share * len(content))])
-    with pytest.raises(
-        (data.DataError, UserWarning), match="line |bracket|texts, not|unknown hash"
-    ):
+    with pytest.raises((data.DataError, UserWarning), match="line |texts, not|unknown hash"):
         load_quietly(name, tmp_path / "root")
 
 
 @pytest.mark.parametrize(
     "name, file, before, after, message",
     [
-        (ED, "test.csv", ",joyful,", ",merry,", "no text of class 'merry'"),
+        (ED, "test.csv", ",joyful,", ",merry,", "class 'merry' has no training text"),
         (ED, "train.csv", "conv_id,", "hit:0_conv:0,", "line 1 is not as"),
         ("goemotions", "dev.tsv", "\t2\tid8", "\t28\tid8", "texts, not"),
         ("goemotions", "dev.tsv", "\t2\tid8", "\t\tid8", "dev.tsv, line 3 is not as"),
         ("goemotions", "dev.tsv", "\t1,17\t", "\t1;17\t", "dev.tsv, line 1 is not as"),
         ("isear", "isear.csv", "|joy|", "|merry|", "line 2 is not as"),
         ("emoint", "joy-ratings-0to1.test.gold.txt", "joy\t", "merry\t", "line 1 is not as"),
-        ("sst5", "dev.txt", "(3 ", "(5 ", "line 4 is not as|bracket"),
-        ("sst2", "test.txt", "(2 Film) (3 0)", "(2 Film) (3 0", "a bracket is missing in"),
+        ("sst5", "dev.txt", "(3 ", "(5 ", "line 4 is not as"),
     ],
 )
 def test_a_wrong_field(made, tmp_path, name, file, before, after, message):
@@ -255,6 +250,24 @@ def test_a_wrong_field(made, tmp_path, name, file, before, after, message):
     assert before.encode() in content
     path.write_bytes(content.replace(before.encode(), after.encode()))
     with pytest.raises(data.DataError, match=message):
+        load_quietly(name, tmp_path / "root")
+
+
+def test_a_text_of_10_mb_is_seen_by_the_hash(training, tmp_path):
+    name, file = training
+    content = file.read_bytes()
+    longer = re.sub(b"train|years", lambda match: match[0] * 2_000_000, content, count=1)
+    file.write_bytes(longer)
+    with pytest.raises(UserWarning, match=f"{name}: {file.name} in .* has an unknown hash"):
+        load_quietly(name, tmp_path / "root")
+
+
+@pytest.mark.parametrize("name", ["sst5", "sst2"])
+def test_a_bracket_less_is_seen_by_the_hash(made, tmp_path, name):
+    made(name)
+    file = tmp_path / "root" / "sst" / "test.txt"
+    file.write_bytes(file.read_bytes().replace(b"(2 Film) (3 0)", b"(2 Film) (3 0"))
+    with pytest.raises(UserWarning, match=f"{name}: test.txt in .* has an unknown hash"):
         load_quietly(name, tmp_path / "root")
 
 
@@ -360,6 +373,9 @@ def served(request, tmp_path, own_cache, monkeypatch, made):
     monkeypatch.setitem(sources.SOURCES, name, moved(source, site.address))
     yield name, expected, site, folder / list(source.archive or source.files)[-1]
     site.stop()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()  # the socket of an error page, which requests leaves open
 
 
 def test_download(served, own_cache, capsys):
