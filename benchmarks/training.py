@@ -289,7 +289,7 @@ def main():
     base = training.Config(**settings)
     dataset, source = sampled()
     opened = models.open_encoder(encoder)
-    texts = training.prepare(dataset, base, opened, None, DEVICE)
+    texts = batches.prepare(dataset, base, opened, None, DEVICE)
 
     def build(config):
         return training.build(dataset, config, opened)[0].to(DEVICE)

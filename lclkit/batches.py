@@ -30,19 +30,29 @@ class Texts(Dataset):
         return [side[row] for side in self.sides], self.labels["train"][row]
 
 
+_prepared: dict[tuple, Texts] = {}  # the last one: the runs of a notebook share it
+
+
 def prepare(
     dataset: data.Dataset,
+    config,
     pretrained: models.Pretrained,
     stem: nn.Module | None,
     device: torch.device,
-    augmentation: str = "none",
-    replaced: float = 0.3,
 ) -> Texts:
-    """Make views, tokenize, run the frozen layers: once for all epochs."""
+    """Make views, tokenize, run the frozen layers: once for all epochs, and for runs in a row.
+
+    config: a `training.Config`. pretrained, stem: as `models.build` took and made them.
+    """
+    wording = (config.augmentation, config.replaced)
+    key = (dataset.hash, pretrained.hash, config.trainable_layers, device, wording)
+    if key in _prepared:
+        return _prepared[key]
     frames = {split: getattr(dataset, split) for split in data.SPLITS}
     texts = {split: list(frame.text) for split, frame in frames.items()}
-    if augmentation != "none":
-        texts["views"] = augment.synonym_views(texts["train"], replaced, recipe=augmentation)
+    if config.augmentation != "none":
+        train, share = texts["train"], config.replaced
+        texts["views"] = augment.synonym_views(train, share, recipe=config.augmentation)
     items = {}
     for name, part in texts.items():
         with models.quiet():  # of tokenizers that set no limit
@@ -51,7 +61,9 @@ def prepare(
         if stem is not None:
             items[name] = _hidden_states(stem.to(device), items[name], device)
     labels = {split: torch.tensor(frame.label.to_numpy()) for split, frame in frames.items()}
-    return Texts(items, labels)
+    _prepared.clear()
+    _prepared[key] = Texts(items, labels)
+    return _prepared[key]
 
 
 def collate(pairs: list[tuple[list[Tensor], Tensor]]) -> Batch:
@@ -76,7 +88,7 @@ class Batches(Sampler):
 
     order: "random" is a plain shuffle. "length" sorts every 20 shuffled batches by length before it
     cuts them, then shuffles the batches: less padding, but texts meet others of their length more
-    often. share: of each batch, that of one process; several leave out a short last batch.
+    often. share: of each batch, that of one process.
     """
 
     def __init__(
@@ -115,7 +127,7 @@ class Batches(Sampler):
 @torch.no_grad()
 def outputs(
     network: nn.Module, items: list[Tensor], device: torch.device, precision: str = "fp32"
-) -> Batch:
+) -> dict[str, Tensor]:
     """What a network says of texts, without dropout: `logits` ``(texts, C)`` and, of Φ,
     `features` ``(texts, d)``, in float32. Scores that are reported take precision "fp32"."""
     network.to(device).eval()

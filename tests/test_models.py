@@ -15,7 +15,7 @@ import pytest
 import torch
 from conftest import ARCHITECTURES, make_encoder, needs_minilm
 from torch import nn
-from transformers import AutoModel, AutoModelForSequenceClassification
+from transformers import AutoModel, AutoModelForSequenceClassification, pipeline
 
 from lclkit import models
 from lclkit.models import EncoderError
@@ -226,7 +226,7 @@ def test_stem_and_top_equal_the_whole(tmp_path, architecture, layers):
     assert not any(p.requires_grad for p in stem.parameters())
     trained = {name for name, p in top.backbone.named_parameters() if p.requires_grad}
     assert trained and all(".layer" in name for name in trained)
-    restored = models.whole(top, stem).eval()(**batch)
+    restored = models.with_all_layers(top, stem).eval()(**batch)
     torch.testing.assert_close(restored.logits, expected.logits, atol=1e-5, rtol=0)
     assert set(top.state_dict()) == set(phi.state_dict())
 
@@ -294,7 +294,7 @@ def saved(architecture, folder, trainable_layers=None):
     """A folder of a model with a random head, and what it should say of TEXTS."""
     encoder = models.open_encoder(make_encoder(folder / "encoder", architecture))
     phi, _, stem = build(encoder, "mean", trainable_layers=trainable_layers)
-    phi = models.whole(phi, stem).eval()
+    phi = models.with_all_layers(phi, stem).eval()
     tokens = encoder.tokenizer(TEXTS, padding=True, return_tensors="pt")
     with torch.no_grad():
         probabilities = phi(**tokens).logits.softmax(1).numpy()
@@ -349,6 +349,14 @@ def run_elsewhere(code, *arguments, cwd):
     environment = os.environ | {"HF_HOME": str(cwd / "hf"), "PYTHONPATH": "", "HF_HUB_OFFLINE": "1"}
     command = [sys.executable, "-P", "-c", code, *arguments]
     return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True)
+
+
+def test_half_precision(saved_models):
+    folder, expected = saved_models["bert"]
+    classify = pipeline("text-classification", model=str(folder), dtype=torch.bfloat16, top_k=None)
+    for text, row in zip(TEXTS, expected, strict=True):
+        scores = {one["label"]: one["score"] for one in classify(text)}
+        np.testing.assert_allclose([scores[name] for name in CLASSES], row, atol=0.02)
 
 
 def test_pipeline_without_lclkit(saved_models, tmp_path):

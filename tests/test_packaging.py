@@ -54,6 +54,14 @@ def test_lclkit_can_be_read_in_an_afternoon():
     assert lines <= 4733  # as formatted; never raise it
 
 
+def test_files_that_are_no_code_are_installed_too():
+    setuptools = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    patterns = setuptools["package-data"]["lclkit"]
+    installed = {file for pattern in patterns for file in (ROOT / "lclkit").glob(pattern)}
+    files = {file for file in (ROOT / "lclkit").iterdir() if file.is_file()}
+    assert files - installed == set((ROOT / "lclkit").glob("*.py"))
+
+
 def test_readme_names_commands_that_exist():
     readme, makefile = (ROOT / "README.md").read_text(), (ROOT / "Makefile").read_text()
     targets = set(re.findall(r"^(\w+):", makefile, flags=re.MULTILINE))

@@ -55,7 +55,7 @@ def make_trainer(dataset, config, folder, callbacks=(), **options):
     """A trainer as `train` makes it, and its stem."""
     encoder = models.open_encoder(config.encoder)
     networks, stem = training.build(dataset, config, encoder)
-    texts = training.prepare(dataset, config, encoder, stem, CPU)
+    texts = batches.prepare(dataset, config, encoder, stem, CPU)
     return LabelAwareTrainer(networks, config, texts, folder, "made", callbacks, **options)
 
 
@@ -104,7 +104,11 @@ class Recorder(TrainerCallback):
         ("replaced", 2),
         ("clip_norm", 0),
         ("trainable_layers", "two"),
+        ("trainable_layers", 0),
         ("seed", 1.0),
+        ("seed", -1),
+        ("dropout", 1),
+        ("adam_beta2", 1.0),
     ],
 )
 def test_config_refuses(name, value):
@@ -247,6 +251,11 @@ OTHER = {  # another value of each setting
 }
 
 
+def test_a_whole_number_is_the_same_setting():
+    assert Config(alpha=1, dropout=0) == Config(alpha=1.0, dropout=0.0)
+    assert json.dumps(asdict(Config(alpha=1))) == json.dumps(asdict(Config(alpha=1.0)))
+
+
 @pytest.mark.parametrize("name", [f.name for f in fields(Config)])
 def test_another_setting_is_another_run(made_dataset, config, tiny_electra, name):
     encoder = models.open_encoder(tiny_electra)
@@ -276,6 +285,7 @@ def test_other_data_or_another_encoder_is_another_run(made_dataset, config, tmp_
         ({}, {"weight_decay": 0}, "weight_decay: expected a field of Config"),
         ({"precision": "fp16"}, {}, "precision: .* fp16 needs a GPU"),
         ({"trainable_layers": 3}, {}, "trainable_layers: expected 1 to 2"),
+        ({"trainable_layers": 12}, {}, "trainable_layers: expected 1 to 2"),
     ],
 )
 @pytest.mark.skipif(torch.cuda.is_available(), reason="for machines without a GPU")
@@ -285,7 +295,7 @@ def test_train_refuses(made_dataset, config, tmp_path, changes, options, message
 
 
 def test_a_place_that_cannot_be_written_is_found_first(made_dataset, config, tmp_path, monkeypatch):
-    monkeypatch.setattr(training, "prepare", lambda *_: pytest.fail("it began"))
+    monkeypatch.setattr(batches, "prepare", lambda *_: pytest.fail("it began"))
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(OSError):
         train(made_dataset, config(), tmp_path / "file" / "runs")
@@ -423,7 +433,7 @@ def test_class_with_one_text_has_no_similarity_within():
 
 
 def test_a_finished_run_is_read(finished, made_dataset, config, monkeypatch, capsys):
-    monkeypatch.setattr(training, "prepare", lambda *_: pytest.fail("the run was done again"))
+    monkeypatch.setattr(batches, "prepare", lambda *_: pytest.fail("the run was done again"))
     folder = finished["scl"].folder
     again = train(made_dataset, config("scl", epochs=2), folder.parent)
     assert capsys.readouterr().out == f"scl seed 0: finished earlier, read from {folder}\n"
@@ -445,7 +455,7 @@ def test_a_finished_run_gets_its_model_later(made_dataset, config, tmp_path):
 
 def test_same_seed_same_numbers(made_dataset, config, finished, tmp_path):
     torch.rand(5)
-    training._prepared.clear()
+    batches._prepared.clear()
     again = train(made_dataset, config("lcl", epochs=2), tmp_path)
     assert_same(again, finished["lcl"])
     other = train(made_dataset, config("lcl", epochs=2, seed=1), tmp_path)
@@ -479,7 +489,7 @@ def test_views_go_with_their_texts(made_dataset, config):
     train_texts = list(made_dataset.train.text)
     for recipe in ("released", "paper", "none"):
         settings = config(augmentation=recipe, replaced=0.5)
-        texts = training.prepare(made_dataset, settings, encoder, None, CPU)
+        texts = batches.prepare(made_dataset, settings, encoder, None, CPU)
         expected = {split: list(getattr(made_dataset, split).text) for split in data.SPLITS}
         if recipe != "none":
             expected["views"] = augment.synonym_views(train_texts, 0.5, recipe=recipe)
@@ -944,6 +954,20 @@ def test_report_to_is_handed_through(made_dataset, config, tmp_path, report_to):
         train(made_dataset, config("ce"), tmp_path, report_to=report_to)
 
 
+def test_precision_is_what_config_says(made_dataset, config, finished, tmp_path, monkeypatch):
+    """Not what `accelerate launch` puts into the environment."""
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+    assert_same(train(made_dataset, config(epochs=2), tmp_path), finished["lcl"])
+
+
+def test_several_gpus_without_a_launcher_are_not_used_by_torch_itself(
+    config, tmp_path, monkeypatch
+):
+    """DataParallel would go past autocast, and draw other dropout."""
+    monkeypatch.setattr("transformers.TrainingArguments.n_gpu", property(lambda self: 4))
+    assert training._arguments(config(), tmp_path)._n_gpu == 1
+
+
 # --- Stopping and going on ------------------------------------------------------------------------
 
 
@@ -1011,6 +1035,48 @@ def test_a_checkpoint_that_is_not_whole_is_passed_over(finished, made_dataset, c
     assert_same(train(made_dataset, settings, tmp_path), finished["lcl"])
 
 
+def test_a_state_cut_off_in_writing_is_passed_over(finished, made_dataset, config, tmp_path):
+    settings = config(epochs=2)
+    with pytest.raises(KeyboardInterrupt):
+        train(made_dataset, settings, tmp_path, callbacks=[Stop(1)])
+    (work,) = tmp_path.iterdir()
+    (work / "checkpoint-8").mkdir()
+    for torn in ("", '{"epoch": 2.0, "log_his'):
+        (work / "checkpoint-8" / "trainer_state.json").write_text(torn)
+        with pytest.raises(KeyboardInterrupt):
+            train(made_dataset, settings, tmp_path, callbacks=[Stop(2)])
+        shutil.rmtree(work / "checkpoint-8")
+        (work / "checkpoint-8").mkdir()
+    assert_same(train(made_dataset, settings, tmp_path), finished["lcl"])
+
+
+def test_a_stopped_run_may_be_moved(made_dataset, config, tmp_path, monkeypatch):
+    """Stopped after its last epoch, whose weights are not the best."""
+    made = {"loss": "ce", "epochs": 3}
+    reached = [10, 40, 20]
+    values = iter([*reached, 0, 0] + [*reached, 0, 0])
+    monkeypatch.setattr(analysis, "scores", lambda *_: {"accuracy": next(values)})
+    expected = train(made_dataset, config(**made), tmp_path / "unbroken")
+    with pytest.raises(KeyboardInterrupt):
+        train(made_dataset, config(**made), tmp_path / "there", callbacks=[Stop(3)])
+    (tmp_path / "there").rename(tmp_path / "here")
+    result = train(made_dataset, config(**made), tmp_path / "here")
+    assert result.summary["best_epoch"] == 2
+    pd.testing.assert_frame_equal(result.predictions, expected.predictions, check_exact=True)
+
+
+def test_a_model_that_cannot_be_saved_takes_no_result_with_it(
+    made_dataset, config, tmp_path, monkeypatch
+):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(models, "save", full)
+    with pytest.raises(OSError, match="No space left"):
+        train(made_dataset, config("ce"), tmp_path, save=True)
+    assert train(made_dataset, config("ce"), tmp_path).summary["steps"] == 4
+
+
 @pytest.mark.parametrize("stopped_after", [2, 4])
 def test_patience_works_across_a_stop(made_dataset, config, tmp_path, monkeypatch, stopped_after):
     """Also where it had ended training, but the folder was not written yet."""
@@ -1040,7 +1106,7 @@ def test_two_steps_of_the_papers_setting(made_dataset, tmp_path, capsys):
     threads = torch.get_num_threads()
     torch.set_num_threads(os.cpu_count() or 1)
     networks, _ = training.build(dataset, settings, encoder)
-    texts = training.prepare(dataset, settings, encoder, None, CPU)
+    texts = batches.prepare(dataset, settings, encoder, None, CPU)
     trainer = LabelAwareTrainer(networks, settings, texts, tmp_path)
     trainer.create_optimizer_and_scheduler(10)
     losses, start = [], time.perf_counter()
