@@ -105,15 +105,14 @@ def _anchors(
     h: ``(N, d)``. log_w: ``(N, C)`` or None. wanted, offered: ``(N,)``; k is a positive of i where
     offered_k = wanted_i and k is not i.
     """
-    itself = torch.eye(len(h), dtype=torch.bool, device=h.device)
-    positives = (wanted[:, None] == offered) & ~itself
+    positives = (wanted[:, None] == offered).fill_diagonal_(False)
     count = positives.sum(1)  # |P_i|
     valid = count > 0
 
     logits = h @ h.T / temperature  # h_i . h_k / tau
     if log_w is not None:
         logits = logits + log_w.index_select(1, offered)  # + log w_{i,y_k}
-    logits = logits.masked_fill(itself, torch.finfo(h.dtype).min)  # k in I without i
+    logits.fill_diagonal_(torch.finfo(h.dtype).min)  # k in I without i
     targets = positives.to(h.dtype) / count.clamp(min=1)[:, None]  # 1 / |P_i| on every positive
     loss = cross_entropy(logits, targets, reduction="none")
     if form == "released":
