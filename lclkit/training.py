@@ -96,28 +96,28 @@ class Config:
         for name, kind in typing.get_type_hints(Config).items():
             value = getattr(self, name)
             if kind is float and type(value) is int:
-                object.__setattr__(self, name, float(value))  # 1 and 1.0 are one setting, one run
-            elif typing.get_origin(kind) is Literal:
-                _need(
-                    name, value in typing.get_args(kind), f"one of {typing.get_args(kind)}", value
-                )
-            else:
-                fits = isinstance(value, kind) and isinstance(value, bool) is (kind is bool)
-                _need(name, fits, kind.__name__ if isinstance(kind, type) else str(kind), value)
-        for names, expected, fits in (
-            (COUNTS, "1 or more", lambda value: value is None or value >= 1),
-            (ABOVE_0, "a number above 0", lambda value: 0 < value < math.inf),
-            (SHARES, "0 to 1", lambda value: 0 <= value <= 1),
-            (BELOW_1, "0 or more, below 1", lambda value: 0 <= value < 1),
-            (("seed",), "0 or more, below 2^32", lambda value: 0 <= value < 2**32),
-        ):
-            for name in names:
-                _need(name, fits(getattr(self, name)), expected, getattr(self, name))
+                value = float(value)  # 1 and 1.0 are one setting, one run
+                object.__setattr__(self, name, value)
+            fits, expected = _fits(name, value, kind)
+            if not fits:
+                raise ValueError(f"{name}: expected {expected}, found {value!r}")
 
 
-def _need(name: str, fits: bool, expected: str, value: object) -> None:
-    if not fits:
-        raise ValueError(f"{name}: expected {expected}, found {value!r}")
+def _fits(name: str, value: object, kind: object) -> tuple[bool, str]:
+    """Whether a field may have this value, and what it may be."""
+    if typing.get_origin(kind) is Literal:
+        return value in typing.get_args(kind), f"one of {typing.get_args(kind)}"
+    if not isinstance(value, kind) or isinstance(value, bool) is not (kind is bool):
+        return False, kind.__name__ if isinstance(kind, type) else str(kind)
+    if name in COUNTS:
+        return value is None or value >= 1, "1 or more"
+    if name in ABOVE_0:
+        return 0 < value < math.inf, "a number above 0"
+    if name in SHARES:
+        return 0 <= value <= 1, "0 to 1"
+    if name in BELOW_1:
+        return 0 <= value < 1, "0 or more, below 1"
+    return name != "seed" or 0 <= value < 2**32, "0 or more, below 2^32"
 
 
 def parse_changes(text: str) -> dict:
