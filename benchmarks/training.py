@@ -1,6 +1,6 @@
 """Training and evaluation beside the manner of the authors' code, by turns on the same texts.
 
-    python benchmarks/training.py           some ten minutes on two CPU cores, if nothing else runs
+    python benchmarks/training.py           some five minutes on two CPU cores, if nothing else runs
     python benchmarks/training.py --bf16    in bfloat16 too, where a processor is fast at it
 
 On a CPU the two networks are MiniLM; on CUDA they have ELECTRA-base's shape and random weights. The
@@ -46,7 +46,7 @@ NOTEBOOK = Path(__file__).parents[1] / "notebooks" / "04_training.ipynb"
 CUDA = torch.cuda.is_available()
 DEVICE = torch.device("cuda" if CUDA else "cpu")
 NAME = torch.cuda.get_device_name() if CUDA else ""
-TEXTS, ROUNDS, EVALUATED = (2_560, 3, 1_024) if CUDA else (200, 3, 256)
+TEXTS, ROUNDS, EVALUATED = (2_560, 3, 1_024) if CUDA else (100, 3, 256)
 PEAK = 989e12  # bf16 operations a second of an H100 SXM, without sparsity
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 EXTRAS = {"output_hidden_states": True, "output_attentions": True}
