@@ -272,7 +272,7 @@ def test_demo_runs_the_quickstart(tmp_path, monkeypatch, capsys):
     [
         ([], True, ["runs", "results"], "runs/report"),
         ([], False, [], "runs/report"),
-        (["some", "b.npz", "--out", "page"], False, ["some", "b.npz"], "page"),
+        (["some", "b.zip", "--out", "page"], False, ["some", "b.zip"], "page"),
     ],
 )
 def test_report(tmp_path, monkeypatch, capsys, run, arguments, there, runs, out):
@@ -284,7 +284,7 @@ def test_report(tmp_path, monkeypatch, capsys, run, arguments, there, runs, out)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(headless, "run_notebook", execute)
     monkeypatch.setattr(commands, "NOTEBOOKS", tmp_path)
-    for name in ["some", "b.npz"] + ["runs", "results"] * there:
+    for name in ["some", "b.zip"] + ["runs", "results"] * there:
         (tmp_path / name).mkdir()
     assert run("report", *arguments) == 0
     ((name, folder, parameters),) = asked
