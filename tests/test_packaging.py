@@ -49,9 +49,9 @@ def test_lock_pins_one_torch_and_none_of_its_cuda_libraries():
     ]
 
 
-def test_lclkit_can_be_read_in_an_afternoon():
+def test_lclkit_stays_thin():
     lines = sum(len(path.read_text().splitlines()) for path in (ROOT / "lclkit").glob("*.py"))
-    assert lines <= 4733  # as formatted; never raise it
+    assert lines <= 3255  # as formatted; never raise it: 2,200 is the aim
 
 
 def test_files_that_are_no_code_are_installed_too():
