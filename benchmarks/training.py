@@ -10,7 +10,8 @@ reference   in the manner of the authors' code, written anew: eager attention, a
             attentions returned, gradient checkpointing, AdamW parameter by parameter, the loss's
             weights filled by a double loop; evaluation text by text, always of both networks.
             Ratios are against this; a row without the double loop shows what the loop alone costs.
-bare loop   the loop of notebook 04, which takes the very steps of the row below it.
+bare loop   the loop of notebook 04, which takes the very steps of the row below it, with torch's
+            usual AdamW where Trainer takes the fused one.
 ours        `training.LabelAwareTrainer`, with all that Trainer does in a step, in the same random
             batches or those of order="length"; on CUDA also compiled, and in batches of 128 texts.
 floor       the arithmetic that no exact method avoids: 2 x 3 (evaluation: 2) operations for each
@@ -93,10 +94,9 @@ def reference_loss(h, y, w, temperature, double_loop):
 
 def reference_epoch(build, config, texts, double_loop):
     networks = build(config)
-    for network in networks.children():
-        network.set_attn_implementation("eager")
-        network.gradient_checkpointing_enable({"use_reentrant": False})
-    networks.phi.backbone.set_attn_implementation("eager")
+    for backbone in (networks.phi.backbone, networks.psi):
+        backbone.set_attn_implementation("eager")
+        backbone.gradient_checkpointing_enable({"use_reentrant": False})
     betas = (config.adam_beta1, config.adam_beta2)
     slow = {"foreach": False, "fused": False}
     optimiser = torch.optim.AdamW(networks.parameters(), config.lr, betas, eps=1e-6, **slow)
