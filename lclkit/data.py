@@ -41,8 +41,8 @@ class Dataset:
     valid: pd.DataFrame
     test: pd.DataFrame
     ordinal: bool = False
-    citation: str = ""
-    licence: str = ""
+    citation: str = "none given"
+    licence: str = "none given"
 
     def __post_init__(self) -> None:
         last = len(self.classes) - 1
