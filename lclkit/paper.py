@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ENCODER = "google/electra-base-discriminator"  # section 4.2
-BATCH_SIZE = 10  # texts; with one view each, 2K = 20 rows (appendix B)
 EPOCHS = 5  # the authors' code; the paper says "early stopping"
 RUNS = 5  # seeds a result is averaged over; 10 in Table 3
 REPLACED = 0.3  # share of words replaced by synonyms, section 4.2

@@ -113,7 +113,7 @@ def test_sizes_of_subsets(real_data):
 
 def test_constants_are_those_of_the_recipes():
     assert paper.RECIPES["released"]["epochs"] == paper.EPOCHS
-    assert paper.COMMON["batch_size"] == paper.BATCH_SIZE
+    assert paper.COMMON["batch_size"] == 10
     assert paper.settings("isear") == {
         "lr": 3e-5,
         "alpha": 0.5,

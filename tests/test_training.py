@@ -200,7 +200,7 @@ def test_the_defaults_are_the_recipe_released():
         "loss": "lcl",
         "encoder": paper.ENCODER,
         "pooling": "cls",
-        "batch_size": paper.BATCH_SIZE,
+        "batch_size": 10,
         "trainable_layers": None,
         "accumulate": 1,
         "weight_decay": 1e-2,
