@@ -18,6 +18,7 @@ NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 LIBRARIES = "torch transformers accelerate nltk pandas scikit-learn scipy statsmodels seaborn"
 LIBRARIES += " pooch filelock papermill pydantic typer ipykernel nbconvert"
 NAMES = ", ".join(paper.SIZES)
+ENCODERS = ("WordNet", "minilm", paper.ENCODER, *paper.RIVALS.values())
 STYLE = {"add_completion": False, "pretty_exceptions_enable": False, "rich_markup_mode": None}
 app = typer.Typer(help="Learn, check and re-run one paper.", result_callback=sys.exit, **STYLE)
 
@@ -64,7 +65,7 @@ def fetch(
     check: bool = Option(False, "--check", help="Check files, by default all; download none."),
 ) -> int:
     """Download data sets and encoders, or check them. All of them are tried."""
-    from lclkit import data, sources
+    from lclkit import sources
 
     if all or check and not names:
         names = list(paper.SIZES)
@@ -72,43 +73,52 @@ def fetch(
         raise ValueError(f"name some of these, or say --all: {NAMES}")
     places = [to.expanduser()] if to else sources.search_path()
     failed = 0
-    for name in names:
+    for name in [*names, *(ENCODERS if encoders else ())]:
         try:
-            folder = sources.find(name, places) if check else sources.fetch(name, places)
-            if not folder:
-                raise data.DataError(f"{name}: missing in {', '.join(map(str, places))}")
-            if check:
-                with warnings.catch_warnings():
-                    warnings.simplefilter("error", UserWarning)  # an unknown hash
-                    data.load(name, to)
+            if name == "WordNet":
+                folder = sources.wordnet().root
+            elif name in ENCODERS:
+                from lclkit import models
+
+                folder = models.open_encoder(name).folder
+            elif check:
+                folder = _check(name, places)
+            else:
+                folder = sources.fetch(name, places)
             print(f"{name}: {'ok' if check else 'here'}, {folder}", flush=True)
-        except (data.DataError, UserWarning) as error:
+        except (RuntimeError, UserWarning) as error:  # of data and of encoders
             print(error, file=sys.stderr, flush=True)
             failed = 1
-    if encoders:
-        from lclkit import models
-
-        print(f"WordNet: here, {sources.wordnet().root}")
-        for name in ("minilm", paper.ENCODER, *paper.RIVALS.values()):
-            print(f"{name}: here, {models.open_encoder(name).folder}", flush=True)
     return failed
 
 
+def _check(name: str, places: list[Path]) -> Path:
+    from lclkit import data, sources
+
+    folder = sources.find(name, places)
+    if not folder:
+        raise data.DataError(f"{name}: missing in {', '.join(map(str, places))}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)  # an unknown hash
+        data.load(name, places[0])
+    return folder
+
+
 @app.command()
-def demo(profile: str = Option("demo", envvar="LCLKIT_PROFILE", help="ci, demo, paper")) -> int:
+def demo(profile: str = Option("demo", envvar="LCLKIT_PROFILE", help="ci, demo, paper")) -> None:
     """Run the quickstart. On two CPU cores profile ci takes two minutes, demo ten."""
     paper.profile(profile, "supersense")
-    return _run("00_quickstart.ipynb", Path("runs", profile), {})
+    _run("00_quickstart.ipynb", Path("runs", profile), {})
 
 
 @app.command()
 def report(
     runs: list[Path] = Argument([], exists=True, help="Folders of runs, or packed files."),
     out: Path = Option("runs/report", metavar="DIR", help="Where the page goes."),
-) -> int:
+) -> None:
     """Set finished runs, by default all, beside the paper's numbers, on one page."""
     runs = runs or [path for path in (Path("runs"), NOTEBOOKS / "results") if path.exists()]
-    return _run("07_replication.ipynb", out, {"runs": [str(path.resolve()) for path in runs]})
+    _run("07_replication.ipynb", out, {"runs": [str(path.resolve()) for path in runs]})
 
 
 @app.command()
@@ -158,21 +168,22 @@ def _notebook(name: str) -> Path:
     return NOTEBOOKS / name
 
 
-def _run(name: str, out: Path, parameters: dict) -> int:
-    """Run a notebook that writes to a folder."""
+def _run(name: str, out: Path, parameters: dict) -> None:
+    """Run a notebook that writes to a folder, and make a page of it."""
+    import papermill
     from nbconvert import HTMLExporter
 
-    from lclkit import files, plans
+    from lclkit import files
 
-    out = out.resolve()
-    parameters |= {"profile": out.name, "out": str(out.parent)}
-    print(f"Running {name}. What is finished is kept, if you stop it.", flush=True)
-    failed = plans.execute(plans.Run(out, _notebook(name), parameters, {}))
-    if not failed:
-        with files.whole(out / name.replace(".ipynb", ".html")) as page:
-            page.write_text(HTMLExporter().from_filename(str(out / name))[0], encoding="utf-8")
-    print(failed or f"Notebook, page, figures and results: {out}")
-    return 1 if failed else 0
+    executed = out.resolve() / name
+    executed.parent.mkdir(parents=True, exist_ok=True)
+    parameters |= {"profile": executed.parent.name, "out": str(executed.parents[1])}
+    options = {"kernel_name": "python3", "stdout_file": sys.stdout}
+    papermill.execute_notebook(_notebook(name), executed, parameters, **options)
+    with files.whole(executed.with_suffix(".html")) as page:
+        page.write_text(HTMLExporter().from_filename(str(executed))[0], encoding="utf-8")
+    print(f"\nNotebook     {executed}\nas HTML      {executed.with_suffix('.html')}")
+    print(f"Figures      {executed.parent / 'figures'}")
 
 
 def _stop(*_: object) -> None:

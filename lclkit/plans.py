@@ -1,4 +1,4 @@
-"""Run a notebook headlessly; check a plan of many runs, and do those that are missing."""
+"""Plans: check one, and do those of its runs that are missing, each a notebook in a process."""
 
 import ast
 import contextlib
@@ -10,14 +10,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import cache
 from hashlib import sha256
 from itertools import product
 from pathlib import Path
-from typing import TextIO
 
 import yaml
 from filelock import FileLock, Timeout
@@ -26,8 +24,9 @@ from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt, create_m
 from lclkit import files, paper, sources
 
 PLANS = Path(__file__).parents[1] / "notebooks" / "plans"
-LIFELINE = os.pipe()  # nothing is written to it, and it closes when this process ends
 STRICT = ConfigDict(extra="forbid", strict=True)
+DATASETS = ("supersense", *sources.SOURCES)
+LIFELINE = os.pipe()  # nothing is written to it, and it closes when this process ends
 
 
 class Plan(BaseModel):
@@ -43,26 +42,25 @@ class Plan(BaseModel):
 
 @dataclass(frozen=True)
 class Run:
-    """A notebook, to be run with parameters. identity: what decides its numbers."""
+    """One run of a plan. minutes: its limit; identity: what decides its numbers."""
 
     folder: Path
     notebook: Path
-    parameters: dict
+    minutes: float
     identity: dict
-    minutes: float = 10_000.0
 
     def records(self, name: str) -> list[dict]:
-        """The run.json of runs, of any plan, whose folder has this name; finished ones are last."""
+        """The run.json of all runs, of any plan, whose folder has this name, finished ones last."""
         places = self.folder.parents[1].glob(f"*/{name}/run.json")
         records = [json.loads(file.read_text(encoding="utf-8")) for file in places]
-        return sorted(records, key=lambda each: (each["state"] == "finished", each["finished"]))
+        return sorted(records, key=lambda record: (record["state"], record["finished"]))
 
     def record(self) -> dict:
         return [{"state": "missing", "reason": ""}, *self.records(self.folder.name)][-1]
 
 
 def expand(
-    plan: str, out: Path, only: Sequence[str] = (), shard: str = "0/1", download: bool = True
+    plan: str, out: Path, only: list[str] | None = None, shard: str = "0/1", download: bool = True
 ) -> list[Run]:
     """The runs of a plan, or a share of it, seed by seed, so that every stop leaves a balanced set.
 
@@ -83,19 +81,18 @@ def expand(
         value = ast.literal_eval(about["default"])
         defaults[name] = (type(value), value)
     model = create_model(notebook.name, __config__=STRICT, **defaults)
+    conditions = [condition.partition("=") for condition in only or []]
     runs = {}
     for seed, values in product(range(content.seeds), _combinations(content.grid)):
         own = {"seed": seed, "lesson": False, "out": ""}
         parameters = model(**values | own).model_dump()
         settings = parameters | parameters.get("changes", {})
-        choices = [condition.partition("=") for condition in only]
-        if all(str(settings.get(name)) in values.split(",") for name, _, values in choices):
-            identity = _identity(notebook, parameters, download)
+        if all(str(settings.get(name)) in some.split(",") for name, _, some in conditions):
+            identity = _identity(notebook.name, parameters, download)
             folder = out.resolve() / file.stem / _title(identity)
-            parameters = identity["parameters"] | {"out": str(folder)}
-            runs[folder] = Run(folder, notebook, parameters, identity, content.minutes)
+            runs[folder] = Run(folder, notebook, content.minutes, identity)
     if not runs:
-        raise ValueError(f"only: {' '.join(only)} leaves no run; there are {', '.join(defaults)}")
+        raise ValueError(f"only: {' '.join(only or [])} leaves none; it has {', '.join(defaults)}")
     share = re.fullmatch(r"(\d+)/(\d+)", shard)
     if not share or int(share[1]) >= int(share[2]):
         raise ValueError(f"shard: expected I/N, with I from 0 to N-1; found {shard!r}")
@@ -114,48 +111,46 @@ def _combinations(grid: dict | list[dict]) -> list[dict]:
     return [dict(zip(grid, values, strict=True)) for values in product(*choices)]
 
 
-def _identity(notebook: Path, parameters: dict, download: bool) -> dict:
+def _identity(notebook: str, parameters: dict, download: bool) -> dict:
     """What decides the numbers of a run; what would fail in a notebook that trains fails here."""
-    identity = {"notebook": notebook.name, "parameters": parameters, "hashes": {}}
+    identity = {"notebook": notebook, "parameters": parameters, "hashes": {}}
     if "loss" not in parameters:
         return identity
     from lclkit import results, training
 
-    dataset, classes = parameters["dataset"], parameters["classes"]
-    if classes not in ("", *paper.SUBSETS):
-        raise ValueError(f"classes: expected one of {', '.join(paper.SUBSETS)}; found {classes!r}")
+    own = Path(parameters["dataset"]).suffix == ".csv"
+    known = {"dataset": DATASETS, "classes": ("", *paper.SUBSETS)}
+    for name, names in known.items():
+        if parameters[name] not in names and not own:
+            raise ValueError(f"{name}: expected one of {names}; found {parameters[name]!r}")
     names = ("profile", "dataset", "recipe", "encoder")
     setup = paper.profile(*(parameters[name] for name in names))
     settings = setup.settings | {"loss": parameters["loss"], "seed": parameters["seed"]}
     config = training.Config(**settings | parameters["changes"])
-    hashes = {dataset: _data_hash(dataset, download)}
-    hashes[config.encoder] = _encoder_hash(config.encoder, download)
-    identity |= {"parameters": parameters | {"profile": setup.name}, "hashes": hashes}
+    changes = {
+        name: value for name, value in parameters["changes"].items() if value != settings.get(name)
+    }
+    identity["parameters"] = parameters | {"profile": setup.name, "changes": changes}
     identity |= {"config": asdict(config), "texts": setup.texts}
-    return identity | {"results_version": results.RESULTS_VERSION}
+    identity["results_version"] = results.RESULTS_VERSION
+    for name in (parameters["dataset"], config.encoder):
+        identity["hashes"][name] = _hash(name, download)
+    return identity
 
 
 @cache
-def _data_hash(name: str, download: bool) -> str | None:
-    """Of a data set's files; None for what is not here, without `download`."""
+def _hash(name: str, download: bool) -> str | None:
+    """Of the files of a data set or encoder; None for what is not here, without `download`."""
+    from lclkit import models
+
     if name == "supersense":
         return "WordNet 3.0"
     if name.endswith(".csv"):
         return sha256(Path(name).read_bytes()).hexdigest()
-    if name not in sources.SOURCES:
-        known = ", ".join(["supersense", *sources.SOURCES])
-        raise ValueError(f"dataset: expected one of {known} or a .csv file; found {name!r}")
-    folder = sources.fetch(name, sources.search_path()) if download else sources.find(name)
-    if folder is None:
-        return None
-    contents = [(folder / file).read_bytes() for file in sources.SOURCES[name].files]
-    return sha256(b"".join(contents)).hexdigest()
-
-
-@cache
-def _encoder_hash(name: str, download: bool) -> str | None:
-    from lclkit import models
-
+    if name in sources.SOURCES:
+        folder = sources.fetch(name, sources.search_path()) if download else sources.find(name)
+        contents = [(folder / file).read_bytes() for file in sources.SOURCES[name].files if folder]
+        return sha256(b"".join(contents)).hexdigest() if folder else None
     try:
         return models.open_encoder(name).hash
     except models.EncoderError:
@@ -174,7 +169,7 @@ def _title(identity: dict) -> str:
     return f"{title}-seed{parameters['seed']}-{key}"
 
 
-def preview(runs: Sequence[Run]) -> list[str]:
+def preview(runs: list[Run]) -> list[str]:
     """Print the state of each run, and what its kind took, or may take; returns the states."""
     states = []
     print(" minutes  state     run")
@@ -192,7 +187,7 @@ def preview(runs: Sequence[Run]) -> list[str]:
     return states
 
 
-def replicate(runs: Sequence[Run], jobs: int = 1, devices: Sequence[str] = ()) -> None:
+def replicate(runs: list[Run], jobs: int = 1, devices: list[str] | None = None) -> None:
     """Run what is not finished, `jobs` at a time, each in a process that ends if this one does.
 
     Several callers may share a folder: each run is done by one, and the others wait for it.
@@ -202,53 +197,47 @@ def replicate(runs: Sequence[Run], jobs: int = 1, devices: Sequence[str] = ()) -
 
     before = {run.folder: run.record() for run in runs}
     todo = [run for run in runs if before[run.folder]["state"] != "finished"]
-    threads = str(max(1, torch.get_num_threads() // jobs))
+    common = {"OMP_NUM_THREADS": str(max(1, torch.get_num_threads() // jobs))} | os.environ
 
     def work(job: int) -> None:
         """Do the runs that nobody is at; then wait for those of others, who may be killed."""
-        environment = {"OMP_NUM_THREADS": threads} | os.environ
-        if devices:
-            environment["CUDA_VISIBLE_DEVICES"] = devices[job % len(devices)]
+        device = {"CUDA_VISIBLE_DEVICES": devices[job % len(devices)]} if devices else {}
         for timeout, run in product((0, -1), todo):
             run.folder.mkdir(parents=True, exist_ok=True)
             lock = run.folder.parents[1] / f".{run.folder.name}.lock"  # one for all plans
             with contextlib.suppress(Timeout), FileLock(lock, timeout):
-                record = run.record()
-                if record["state"] == "missing" or record == before[run.folder]:
-                    with open(run.folder / "log.txt", "w+", errors="replace") as log:
-                        reason = execute(run, environment, log)
-                    print(f"{reason or 'finished'}: {run.folder}", flush=True)
+                if run.record() in (before[run.folder], {"state": "missing", "reason": ""}):
+                    _do(run, common | device)
 
     with ThreadPoolExecutor(jobs) as pool:
         list(pool.map(work, range(jobs)))
 
 
-def execute(run: Run, environment: Mapping | None = None, log: TextIO | None = None) -> str:
-    """Execute a notebook in a process that ends when this one does; returns why it failed, or "".
-
-    The executed one is called `*.unfinished.ipynb` until it is complete. log: for what it prints.
-    """
-    run.folder.mkdir(parents=True, exist_ok=True)
-    unfinished = run.folder / f"{run.notebook.stem}.unfinished.ipynb"
-    task = [str(run.notebook), str(unfinished), json.dumps(run.parameters)]
-    command = [sys.executable, "-u", "-m", "lclkit.plans", *task]
-    streams = {"stdin": LIFELINE[0], "stdout": log, "stderr": subprocess.STDOUT}
-    environment = (environment or os.environ) | {"PYTHONIOENCODING": "utf-8"}
+def _do(run: Run, environment: dict[str, str]) -> None:
+    """One run, and what came of it, in run.json."""
+    parameters = run.identity["parameters"] | {"out": str(run.folder)}
+    executed = run.folder / run.notebook.name
+    task = [str(run.notebook), str(executed), json.dumps(parameters)]
+    log = run.folder / "log.txt"
     start = time.monotonic()
-    try:
-        code = subprocess.run(
-            command, env=environment, timeout=60 * run.minutes, **streams
-        ).returncode
-        reason = f"killed by signal {-code}" if code < 0 else ""
-    except subprocess.TimeoutExpired:
-        code = 0
-        reason = f"took longer than its limit of {run.minutes:g} minutes"
-    text = log.read() if log and not log.seek(0) else ""
-    if code > 0:
-        reason = text.strip().split("\n")[-1] or f"a cell failed, see {unfinished}"
-    if not reason:
-        unfinished.replace(run.folder / run.notebook.name)
+    with open(log, "wb") as stdout:
+        try:
+            code = subprocess.run(
+                [sys.executable, "-u", "-m", "lclkit.plans", *task],
+                env=environment | {"PYTHONIOENCODING": "utf-8"},
+                stdin=LIFELINE[0],
+                stdout=stdout,
+                stderr=subprocess.STDOUT,
+                timeout=60 * run.minutes,
+            ).returncode
+            reason = f"killed by signal {-code}" if code < 0 else ""
+        except subprocess.TimeoutExpired:
+            code = 0
+            reason = f"took longer than its limit of {run.minutes:g} minutes"
+    text = log.read_text(encoding="utf-8", errors="replace")
     memory = re.search(r"Peak memory: ([\d.]+) GB", text)
+    if code > 0:
+        reason = text.strip().split("\n")[-1]
     record = {
         "state": "failed" if reason else "finished",
         "reason": reason,
@@ -259,7 +248,7 @@ def execute(run: Run, environment: Mapping | None = None, log: TextIO | None = N
     with files.whole(run.folder / "run.json") as file:
         text = json.dumps(record | files.provenance(), indent=1)
         file.write_text(text + "\n", encoding="utf-8")
-    return reason
+    print(f"{reason or 'finished'}: {run.folder}", flush=True)
 
 
 def _end_with_runner() -> None:

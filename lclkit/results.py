@@ -4,7 +4,7 @@ import glob
 import json
 import tempfile
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
@@ -14,7 +14,6 @@ import pandas as pd
 
 from lclkit import files
 
-RESULTS_VERSION = 4  # raise it when the same settings would give other numbers
 PREFIXES = {"phi": "p", "psi": "w"}  # network -> prefix of its probabilities in predictions.csv
 SPLITS = ("valid", "test")  # the splits that a run predicts
 
@@ -74,22 +73,6 @@ def load_results(place: str | Path) -> list[Result]:
         return [replace(result, folder=place / result.folder.name) for result in results]
     found = glob.glob("**/result.json", root_dir=place, recursive=True)  # none in hidden folders
     return [Result.load(place / Path(file).parent) for file in sorted(found)]
-
-
-def find(places: Iterable[str | Path]) -> list[Result]:
-    """All runs in packed files, or in folders: runs at any depth, and the packed files in it.
-
-    A run that is found again, under the same name, counts once. Raises FileNotFoundError for a
-    place that is not there.
-    """
-    kept: dict[str, Result] = {}
-    for place in map(Path, places):
-        for source in [place, *sorted(place.glob("*.zip"))]:
-            for result in load_results(source):
-                name = result.folder.name
-                if name not in kept or kept[name].predictions.empty:
-                    kept[name] = result
-    return list(kept.values())
 
 
 def pack_results(results: Sequence[Result], file: str | Path, predictions: bool = True) -> None:

@@ -1,0 +1,430 @@
+"""Plans: what they may say, and that nothing is lost or done twice, whatever happens."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from lclkit import plans
+
+WORK = """
+import os, signal, time
+from pathlib import Path
+Path(out, f"kernel{os.getpid()}").touch()
+print("Ψ")
+time.sleep(seconds)
+if word == "die":
+    os.kill(os.getppid(), signal.SIGKILL)
+    time.sleep(900)
+assert number > 0, "too small"
+Path(out, "threads").write_text(os.environ["OMP_NUM_THREADS"])
+"""
+PARAMETERS = """number = 1\nseconds = 0.0\nword = "one"\nseed = 0\nlesson = True\nout = "runs\""""
+LIKE_04 = """profile = "ci"\nrecipe = "released"\ndataset = "supersense"\nclasses = ""
+encoder = "minilm"\nloss = "lcl"\nseed = 0\nchanges = {}\nlesson = True\nout = "runs\""""
+
+
+@pytest.fixture
+def plan(tmp_path):
+    """A function that writes a plan and its notebook, and returns the plan's file."""
+
+    def write(text, parameters=PARAMETERS):
+        made = nbformat.v4.new_notebook()
+        made.metadata.kernelspec = {"name": "python3", "display_name": "", "language": "python"}
+        made.cells = [nbformat.v4.new_code_cell(source) for source in (parameters, WORK)]
+        made.cells[0].metadata.tags = ["parameters"]
+        nbformat.write(made, tmp_path / "made.ipynb")
+        file = tmp_path / "made.yml"
+        file.write_text(f"notebook: made.ipynb\n{text}", encoding="utf-8")
+        return file
+
+    return write
+
+
+@pytest.fixture
+def quick_start(tmp_path_factory, monkeypatch):
+    """Half of what a made run takes is a grammar that nbformat loads, if it is installed."""
+    folder = tmp_path_factory.mktemp("path")
+    (folder / "rfc3987_syntax.py").write_text("raise ImportError")
+    path = [str(folder), os.environ.get("PYTHONPATH", "")]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, path)))
+
+
+@pytest.fixture
+def stub(monkeypatch):
+    """Instead of processes: runs that sleep `seconds`, and fail where `number` is not above 0.
+
+    Of each start the run's `word`, and the environment.
+    """
+    starts = []
+
+    def do(run, environment):
+        parameters = run.identity["parameters"]
+        assert not parameters["lesson"]
+        starts.append((parameters["word"], environment))
+        time.sleep(parameters["seconds"])
+        record(run, "finished" if parameters["number"] > 0 else "failed")
+
+    monkeypatch.setattr(plans, "_do", do)
+    return starts
+
+
+def record(run, state, **about):
+    """As if that had come of the run."""
+    reason = "too small" if state == "failed" else ""
+    content = {"state": state, "reason": reason, "seconds": 90, "finished": time.monotonic()}
+    run.folder.mkdir(parents=True, exist_ok=True)
+    (run.folder / "run.json").write_text(json.dumps(content | about))
+
+
+def states(runs):
+    return [run.record()["state"] for run in runs]
+
+
+def wait(condition, seconds=90):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "this never happened"
+        time.sleep(0.1)
+
+
+def kernels(folder):
+    """Process ids of the kernels that were started for runs under a folder."""
+    return [int(file.name.removeprefix("kernel")) for file in folder.rglob("kernel*")]
+
+
+def is_alive(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    stat = Path(f"/proc/{pid}/stat")
+    return not stat.is_file() or stat.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+GOOD = "seeds: 2\ngrid: {number: [1, 2], word: two}\n"
+
+
+@pytest.mark.parametrize(
+    "old, new, message",
+    [
+        ("seeds", "sedes", "sedes.*Extra inputs"),
+        ("seeds: 2", "seeds: two", "seeds.*valid integer.*'two'"),
+        ("seeds: 2", "seeds: 0", "seeds.*greater than 0"),
+        ("grid: ", "gird: ", "grid.*required"),
+        ("{number: [1, 2], word: two}", "[number, word]", "grid.*valid dictionary"),
+        ("seeds", "minutes: soon\nseeds", "minutes.*valid number.*'soon'"),
+        ("number", "nummer", "made.ipynb.*nummer.*Extra inputs"),
+        ("two", "2", "word.*valid string"),
+        ("[1, 2]", "[1, true]", "number.*valid integer.*True"),
+        ("made.ipynb", "gone.ipynb", "gone.ipynb"),
+    ],
+)
+def test_a_plan_that_will_not_do(plan, tmp_path, old, new, message):
+    file = plan(GOOD)
+    text = file.read_text()
+    assert old in text
+    file.write_text(text.replace(old, new))
+    with pytest.raises((ValueError, OSError)) as caught:
+        plans.expand(file, tmp_path / "runs")
+    assert pytest.approx(1) == 1 and caught.match(f"(?s){message}")
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    "grid, message",
+    [
+        ("loss: [ce, cd]", "loss"),
+        ("recipe: relesed", "recipe: expected one of"),
+        ("profile: gpu", "profile: expected one of ci, demo, cpu, paper; found 'gpu'"),
+        ("changes: {frm: printed}", "frm"),
+        ("changes: {form: painted}", "form"),
+        ("changes: {form: [released, printed], lr: [-1.0e-5]}", "lr"),
+        ("changes: {lr: 1e-5}", "lr"),
+        ("changes: form", "changes"),
+        ("dataset: supersens", "dataset: expected one of .*found 'supersens'"),
+        ("dataset: gone.csv", "gone.csv"),
+        ("classes: 4-hard-z", "classes: expected one of .*found '4-hard-z'"),
+        ("encoder: no/such-encoder", "'no/such-encoder' could not be loaded"),
+    ],
+)
+def test_values_that_the_training_would_not_take(plan, tmp_path, grid, message):
+    file = plan(f"grid: {{{grid}}}", LIKE_04)
+    with pytest.raises((ValueError, RuntimeError, OSError), match=message):
+        plans.expand(file, tmp_path / "runs")
+
+
+def test_expansion_order_and_identity(plan, tmp_path, monkeypatch):
+    text = (
+        "seeds: 2\ngrid:\n- {loss: ce}\n"
+        "- {loss: lcl, changes: {form: [released, printed], detach_weights: [true, false]}}\n"
+        "- {loss: scl, changes: [{}, {lr: 1.0e-4, form: released}]}\n- {loss: ce}"
+    )
+    file = plan(text, LIKE_04)
+    runs = plans.expand(file, tmp_path)
+    seeds = [run.identity["parameters"]["seed"] for run in runs]
+    assert seeds == [0] * 7 + [1] * 7  # the same run once only
+    changes = [run.identity["parameters"]["changes"] for run in runs[:7]]
+    assert changes == [  # without what changes nothing
+        {},
+        {"detach_weights": True},
+        {},
+        {"form": "printed", "detach_weights": True},
+        {"form": "printed"},
+        {},
+        {"lr": 1e-4},
+    ]
+    assert all(run.identity["parameters"]["lesson"] is False for run in runs)
+    names = [run.folder.name.rpartition("-")[0] for run in runs]
+    assert names[0] == "ci-released-supersense-minilm-ce-seed0"
+    assert names[4] == "ci-released-supersense-minilm-lcl-form-printed-seed0"
+
+    def chosen(*only):
+        return [run.folder for run in plans.expand(file, tmp_path, only)]
+
+    assert chosen("loss=ce", "seed=1") == [runs[7].folder]
+    assert chosen("form=printed,painted", "seed=0") == [runs[3].folder, runs[4].folder]
+    for only in ("los=ce", "loss=all", "loss"):
+        with pytest.raises(ValueError, match=f"only: {only} leaves none; it has profile, recipe"):
+            chosen(only)
+
+    def folder(text=text):
+        return plans.expand(plan(text, LIKE_04), tmp_path)[0].folder
+
+    assert folder() == runs[0].folder == folder(text + "\nminutes: 1")
+    monkeypatch.setenv("LCLKIT_PROFILE", "ci")
+    file = plan(text, LIKE_04.replace('"ci"', '""'))  # as the notebooks have it
+    assert plans.expand(file, tmp_path)[0].folder == runs[0].folder
+    monkeypatch.setitem(plans.paper._DATA["profiles"]["ci"], "lr", 1e-3)
+    assert folder() != runs[0].folder
+    monkeypatch.undo()
+    assert folder(text.replace("ce", "ce, changes: {lr: 1.0e-4}", 1)) != runs[0].folder
+    monkeypatch.setattr("lclkit.results.RESULTS_VERSION", 1_000)
+    changed = folder()
+    assert changed != runs[0].folder
+    monkeypatch.setattr(plans, "_hash", lambda *_: "another")
+    assert folder() not in (changed, runs[0].folder)
+
+
+def test_contents_of_files_name_a_run(plan, made, tmp_path, monkeypatch):
+    monkeypatch.setenv("LCLKIT_DATA", str(tmp_path / "root"))
+    own = tmp_path / "own.csv"
+    file = plan(f"grid: {{dataset: [isear, {own}]}}", LIKE_04)
+    made("isear")
+    own.write_text("text,label")
+    first = plans.expand(file, tmp_path)
+    for changed in (own, tmp_path / "root" / "isear" / "isear.csv"):
+        changed.write_text("other")
+    plans._hash.cache_clear()
+    second = plans.expand(file, tmp_path)
+    for before, after in zip(first, second, strict=True):
+        assert before.folder != after.folder
+
+
+@pytest.mark.parametrize(
+    "name, number",
+    [
+        ("smoke", 6),
+        ("table1", 80),
+        ("table2", 50),
+        ("table3", 270),
+        ("figure2", 45),
+        ("search", 270),
+        ("ablations", 96),
+        ("ablation-demo", 30),
+        ("minilm-all", 120),
+    ],
+)
+def test_the_plans_expand(own_cache, tmp_path, name, number):
+    if not (plans.PLANS.parent / "04_training.ipynb").is_file():
+        pytest.skip("notebook 04 is not there yet")
+    runs = plans.expand(name, tmp_path, download=False)
+    assert len(runs) == len({run.folder for run in runs}) == number
+    assert max(len(run.folder.name) for run in runs) <= 100
+    assert not list(own_cache.rglob("*.csv"))
+
+
+def test_every_plan_is_tested():
+    marks = test_the_plans_expand.pytestmark[0].args[1]
+    assert {path.stem for path in plans.PLANS.iterdir()} == {name for name, _ in marks}
+
+
+def test_shares(plan, stub, tmp_path):
+    """They have every run once, whatever is finished; a share may be empty."""
+    file = plan("seeds: 2\ngrid: {number: [1, 2, 3]}")
+    whole = plans.expand(file, tmp_path)
+    shares = [plans.expand(file, tmp_path, shard=f"{number}/4") for number in range(4)]
+    assert shares[1] == whole[1::4] and sorted(map(len, shares)) == [1, 1, 2, 2]
+    record(whole[0], "finished")
+    assert plans.expand(file, tmp_path, shard="1/4") == shares[1]
+    assert not plans.expand(file, tmp_path, shard="7/8")
+    plans.replicate([])
+    for wrong in ("4/4", "1", "1/", "/4", "-1/4", "1/4/2", "a/b", "1.0/4", ""):
+        with pytest.raises(ValueError, match="shard: expected I/N, with I from 0 to N-1; found"):
+            plans.expand(file, tmp_path, shard=wrong)
+
+
+def test_runs_that_fail_hang_or_are_killed(plan, quick_start, tmp_path, capfd, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    monkeypatch.setenv("PYTHONIOENCODING", "cp1252")  # as on Windows; the notebook prints a letter
+    text = (
+        "grid:\n- {word: bad, number: 0}\n- {word: hangs, seconds: 900}\n- word: [die, good]\n"
+    )
+    bad, hangs, died, good = plans.expand(plan(text), tmp_path / "runs")
+    runs = [bad, replace(hangs, minutes=0.2), died, good]
+    plans.replicate(runs, jobs=4)
+    assert states(runs) == ["failed"] * 3 + ["finished"]
+    assert bad.record()["reason"] == "AssertionError: too small"
+    assert "assert number > 0" in (bad.folder / "log.txt").read_text()
+    assert hangs.record()["reason"] == "took longer than its limit of 0.2 minutes"
+    assert 12 <= hangs.record()["seconds"] < 24
+    assert died.record()["reason"] == "killed by signal 9"
+    wait(lambda: not any(map(is_alive, kernels(tmp_path))), 20)
+    assert (good.folder / "made.ipynb").is_file()
+    for run in (bad, good):
+        assert 0.03 < run.record()["memory_gb"] < 4
+    assert {"versions", "git_commit", "identity"} <= good.record().keys()
+    assert (good.folder / "threads").read_text() == "3"
+    assert f"AssertionError: too small: {bad.folder}" in capfd.readouterr().out
+
+
+def test_runners_that_are_killed_or_interrupted(plan, quick_start, tmp_path, stub, request):
+    """Two do nothing twice. One is killed, the other takes over; Ctrl-C: no process is left."""
+    file = plan("grid:\n- {}\n- {word: slow, seconds: 900}")
+    command = [sys.executable, "-m", "lclkit", "replicate", file, "--out", tmp_path / "runs"]
+    runners = []
+    for _ in range(2):
+        runner = subprocess.Popen([*command, "--jobs", "2"], stderr=subprocess.PIPE, text=True)
+        request.addfinalizer(runner.kill)
+        runners.append(runner)
+    killed, interrupted = runners
+    quick, slow = plans.expand(file, tmp_path / "runs")
+    wait(lambda: quick.record()["state"] == "finished" and kernels(slow.folder))
+    killed.kill()
+    killed.communicate()
+    time.sleep(3)  # its runs end; the other takes over
+    wait(lambda: any(map(is_alive, kernels(slow.folder))))
+    interrupted.send_signal(signal.SIGINT)
+    _, error = interrupted.communicate(timeout=10)
+    assert interrupted.returncode == 130
+    assert error == "\nStopped. What is finished is kept.\n"
+    wait(lambda: not any(map(is_alive, kernels(tmp_path))), 20)
+    assert len(kernels(quick.folder)) == 1 and slow.record()["state"] == "missing"
+    plans.replicate([quick, slow.__class__(**vars(slow) | {"identity": quick.identity})])
+    assert len(stub) == 1
+
+
+def test_what_failed_is_tried_again_and_what_finished_is_not(plan, stub, tmp_path):
+    runs = plans.expand(plan("grid:\n- {word: bad, number: 0}\n- {word: good}"), tmp_path / "runs")
+    for _ in range(2):
+        plans.replicate(runs)
+        assert states(runs) == ["failed", "finished"]
+    assert [word for word, _ in stub] == ["bad", "good", "bad"]
+
+
+def test_preview(plan, tmp_path, capsys):
+    text = "seeds: 2\ngrid:\n- {word: bad, number: 0}\n- {word: good}"
+    runs = plans.expand(plan(text), tmp_path / "runs")
+    assert plans.preview(runs) == ["missing"] * 4
+    assert "4 runs: 0 finished, 0 failed, 4 missing" in capsys.readouterr().out
+    assert not (tmp_path / "runs").exists()
+    record(runs[0], "failed")
+    record(runs[1], "finished")
+    assert plans.preview(runs) == ["failed", "finished", "missing", "missing"]
+    _, *lines, last = capsys.readouterr().out.splitlines()
+    assert [line.split() for line in lines] == [
+        ["≤", "720", "failed", runs[0].folder.name, "too", "small"],
+        ["1.5", "finished", runs[1].folder.name],
+        ["≤", "720", "missing", runs[2].folder.name],
+        ["1.5", "missing", runs[3].folder.name],
+    ]
+    assert last == "4 runs: 1 finished, 1 failed, 2 missing"
+
+
+def test_preview_says_what_is_not_here(plan, own_cache, tmp_path, capsys):
+    grid = "{dataset: [isear, supersense], encoder: [minilm, no/such-encoder]}"
+    plans._hash.cache_clear()
+    plans.preview(plans.expand(plan(f"grid: {grid}", LIKE_04), tmp_path, download=False))
+    lines = capsys.readouterr().out.splitlines()[1:-1]
+    needs = [line.split("  needs ")[1:] for line in lines]
+    assert needs == [["isear"], ["isear, no/such-encoder"], [], ["no/such-encoder"]]
+
+
+def other(file):
+    """The same plan, under another name."""
+    return file.with_name("other.yml").write_text(file.read_text()) and file.with_name("other.yml")
+
+
+def test_what_another_plan_finished_is_not_run_again(plan, stub, tmp_path):
+    file = plan("grid: {number: 0}")
+    (run,), (theirs,) = (plans.expand(each, tmp_path / "runs") for each in (file, other(file)))
+    assert run.folder.name == theirs.folder.name and run.folder != theirs.folder
+    record(theirs, "failed", plan="other")
+    record(run, "failed", plan="made")
+    assert run.record()["plan"] == theirs.record()["plan"] == "made"  # the later
+    record(theirs, "finished", plan="other")
+    record(run, "failed", plan="made")
+    assert run.record() == theirs.record() and run.record()["plan"] == "other"
+    plans.replicate([run])
+    assert not stub
+
+
+@pytest.mark.parametrize("number", [1, 0])
+def test_two_plans_at_once_do_a_run_once(plan, stub, tmp_path, number):
+    """Whether it finishes or fails: the other takes the record."""
+    file = plan(f"seeds: 2\ngrid: {{seconds: 0.5, number: {number}}}")
+    both = [plans.expand(each, tmp_path / "runs") for each in (file, other(file))]
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(plans.replicate, both))
+    assert len(stub) == 2 and len(list(tmp_path.rglob("run.json"))) == 2
+
+
+def test_another_runner_takes_over(plan, stub, tmp_path):
+    """While one is at a run, another waits; if the first is gone without a record, that does it."""
+    (run,) = plans.expand(plan("grid: {}"), tmp_path / "runs")
+    (tmp_path / "runs").mkdir()
+    with ThreadPoolExecutor(1) as pool:
+        with plans.FileLock(tmp_path / "runs" / f".{run.folder.name}.lock"):
+            waiting = pool.submit(plans.replicate, [run])
+            time.sleep(0.5)
+            assert not waiting.done() and not stub
+        waiting.result(timeout=20)
+    assert len(stub) == 1
+
+
+def test_an_error_of_the_runner_itself_is_raised(plan, tmp_path, monkeypatch):
+    def do(*_):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(plans, "_do", do)
+    runs = plans.expand(plan("seeds: 3\ngrid: {}"), tmp_path / "runs")
+    with pytest.raises(OSError, match="no space left"):
+        plans.replicate(runs)
+    assert not list(tmp_path.rglob("run.json"))
+
+
+def test_devices_and_cores_are_shared(plan, stub, tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "all")
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr("torch.get_num_threads", lambda: 8)
+    runs = plans.expand(plan("seeds: 4\ngrid: {seconds: 0.5}"), tmp_path / "runs")
+    plans.replicate(runs[:3], jobs=3, devices=["4", "6"])
+    plans.replicate(runs[3:])
+    found = [(each["CUDA_VISIBLE_DEVICES"], each["OMP_NUM_THREADS"]) for _, each in stub]
+    assert sorted(found[:3]) == [("4", "2"), ("4", "2"), ("6", "2")] and found[3] == ("all", "8")
+
+
+def test_a_run_gets_the_device_that_is_free(plan, stub, tmp_path):
+    runs = plans.expand(plan("grid: {seconds: [1, 0, 0.1]}"), tmp_path)
+    plans.replicate(runs, jobs=2, devices=["4", "6"])
+    counts = Counter(each["CUDA_VISIBLE_DEVICES"] for _, each in stub)
+    assert sorted(counts.values()) == [1, 2]
