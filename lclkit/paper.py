@@ -4,14 +4,10 @@ import os
 import tomllib
 from collections import namedtuple
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 ENCODER = "google/electra-base-discriminator"  # section 4.2
-EPOCHS = 5  # the authors' code; the paper says "early stopping"
-RUNS = 5  # seeds a result is averaged over; 10 in Table 3
 REPLACED = 0.3  # share of words replaced by synonyms, section 4.2
-PLANS = {"1": "table1", "2": "table2", "3": "table3"}  # what runs a table; 4 and 5 come with them
 
 # A number of Tables 1 to 5, in percent. classes: one of SUBSETS, "" is all; model: "ce", "scl" or
 # "lcl", the authors' ELECTRA-base, else another encoder, or quoted, and then sd and n are None.
@@ -19,16 +15,9 @@ Printed = namedtuple("Printed", "table dataset classes model metric split mean s
 # A t-test on test accuracy. better: the model with the higher printed mean, significant or not;
 # t: None where it is not printed; relation: "=", "<" or ">", before p; n: runs of each model.
 PrintedTest = namedtuple("PrintedTest", "section dataset classes better worse t p relation n")
-
-
-@dataclass(frozen=True)
-class Profile:
-    """How much of an experiment to run."""
-
-    name: str
-    texts: int | None  # how many to train on at most; None: all
-    seeds: int  # how often each loss is trained
-    settings: dict  # fields of training.Config, without loss and seed
+# How much of an experiment to run. texts: how many to train on at most, None is all; seeds: how
+# often each loss is trained; settings: fields of training.Config, without loss and seed.
+Profile = namedtuple("Profile", "name texts seeds settings")
 
 
 def profile(name: str, dataset: str, recipe: str = "released", encoder: str = "") -> Profile:
@@ -81,8 +70,7 @@ _DATA = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="ut
 COMMON = _DATA["common"]  # fields of training.Config that are alike in both recipes
 RIVALS = _DATA["rivals"]  # model of a table -> encoder, which is trained with cross-entropy
 RECIPES = {name: _recipe(name) for name in ("released", "paper")}
-SIZES = {name: tuple(row["texts"]) for name, row in _DATA["datasets"].items()}
-MINUTES = {name: row["minutes"] for name, row in _DATA["datasets"].items()}
+SIZES = {name: tuple(texts) for name, texts in _DATA["datasets"].items()}
 SUBSETS = {name: tuple(row["classes"]) for name, row in _DATA["subsets"].items()}
 SUBSET_SIZES = {name: tuple(row["texts"]) for name, row in _DATA["subsets"].items()}
 RESULTS = tuple(_results())

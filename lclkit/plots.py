@@ -10,7 +10,6 @@ import seaborn as sns
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from scipy.cluster import hierarchy
-from scipy.spatial.distance import squareform
 
 from lclkit import files
 
@@ -24,52 +23,46 @@ STYLES = {
 
 def use_style() -> None:
     """The kit's look, for all figures that follow."""
-    look = {"figure.dpi": 100, "savefig.dpi": 150, "savefig.bbox": "tight"}
+    look = {"figure.dpi": 100, "savefig.dpi": 150, "savefig.bbox": "tight", "axes.titlesize": 12}
+    look |= {"axes.titleweight": "bold", "axes.spines.top": False, "axes.spines.right": False}
     look |= {"figure.constrained_layout.use": True, "legend.frameon": False}
-    look |= {"axes.spines.top": False, "axes.spines.right": False}
-    look |= {"axes.titlesize": 12, "axes.titleweight": "bold"}
     sns.set_theme(style="ticks", rc=look)
 
 
-def save_figure(
-    figure: Figure, name: str, numbers: pd.DataFrame, folder: str | Path, **origin
-) -> None:
+def save_figure(figure: Figure, name: str, numbers: pd.DataFrame, folder: Path, **origin) -> None:
     """Write `name`.png, its data `name`.csv and its origin `name`.json, each whole or not at all.
 
     origin: what made the figure (notebook, parameters, runs); versions, commit, time are added.
     """
     about = json.dumps({"figure": name, **origin, **files.provenance()}, indent=1)
-    with files.whole(Path(folder, f"{name}.png")) as file:
+    with files.whole(folder / f"{name}.png") as file:
         figure.savefig(file, format="png")
-    with files.whole(Path(folder, f"{name}.csv")) as file:
+    with files.whole(folder / f"{name}.csv") as file:
         numbers.to_csv(file, index=False, float_format="%.6g")
-    with files.whole(Path(folder, f"{name}.json")) as file:
+    with files.whole(folder / f"{name}.json") as file:
         file.write_text(about + "\n", encoding="utf-8")
 
 
-def confusions(
-    counts: dict[str, np.ndarray], classes: tuple[str, ...]
-) -> tuple[Figure, pd.DataFrame]:
-    """Confusion matrices ``(C, C)``, one a loss, side by side; rows in percent of the true class.
+def confusions(counts: dict, classes: tuple[str, ...]) -> tuple[Figure, pd.DataFrame]:
+    """Confusion matrices side by side; rows in percent of the true class.
 
-    Classes are ordered so that those that the first matrix confuses stand together. Returns the
-    figure and its numbers: loss, true, predicted, percent.
+    counts: loss -> matrix ``(C, C)``. Classes that the first matrix confuses stand together.
+    Returns the figure and its numbers: loss, true, predicted, percent.
     """
     shares = {loss: 100 * c / np.maximum(1, c.sum(1, keepdims=True)) for loss, c in counts.items()}
     first = next(iter(shares.values()))
-    distance = 100 - (first + first.T) / 2
-    np.fill_diagonal(distance, 0)
-    tree = hierarchy.linkage(squareform(distance, checks=False), "average", optimal_ordering=True)
+    confused = (first + first.T)[np.triu_indices(len(first), 1)] / 2  # of each two classes
+    tree = hierarchy.linkage(100 - confused, "average", optimal_ordering=True)
     order = hierarchy.leaves_list(tree)
     size = 2.4 + 0.2 * len(classes)  # inches
     figure, axes = plt.subplots(1, len(shares), figsize=(size * len(shares), size), squeeze=False)
     look = {"cmap": "Greys", "norm": PowerNorm(0.5, 0, 100), "linecolor": "0.9", "linewidths": 0.5}
+    look |= {"square": True, "cbar": False, "xticklabels": True}  # True: all of them
     tables = {}
     for axis, (loss, share) in zip(axes[0], shares.items(), strict=True):
         tables[loss] = pd.DataFrame(share, classes, classes).iloc[order, order]
-        labels = {"xticklabels": True, "yticklabels": axis is axes[0, 0]}  # True: all of them
-        sns.heatmap(tables[loss], ax=axis, square=True, cbar=False, **look, **labels)
-        axis.set(title=loss.upper(), xlabel="predicted", ylabel="")
+        sns.heatmap(tables[loss], ax=axis, yticklabels=axis is axes[0, 0], **look)
+        axis.set(title=loss.upper(), xlabel="predicted")
         axis.tick_params(labelsize=8 if len(classes) > 12 else 10)
         axis.tick_params("x", rotation=90)
         axis.tick_params("y", rotation=0)
@@ -83,8 +76,7 @@ def confusions(
 def entropy_curves(curves: pd.DataFrame, panels: str = "") -> Figure:
     """Mean top-k entropy against k (Figure 2 of the paper), with its interval over seeds.
 
-    curves: `loss` and what `analysis.entropy_curve` gives. panels: a column of it; each of its
-    values gets a panel, under its name.
+    curves: `loss` and what `analysis.entropy_curve` gives. panels: a column, a panel a value.
     """
     parts = list(curves.groupby(panels, sort=False)) if panels else [("", curves)]
     width = 2.5 + 4.5 * len(parts)
@@ -92,13 +84,12 @@ def entropy_curves(curves: pd.DataFrame, panels: str = "") -> Figure:
     lines = {}
     for axis, (title, part) in zip(axes[0], parts, strict=True):
         for loss, rows in part.groupby("loss", sort=False):
-            (lines[loss],) = axis.plot(rows.k, rows["mean"], markersize=5, **STYLES[loss])
+            (lines[loss.upper()],) = axis.plot(rows.k, rows["mean"], markersize=5, **STYLES[loss])
             color = STYLES[loss]["color"]
             axis.fill_between(rows.k, rows.low, rows.high, color=color, alpha=0.2, linewidth=0)
         axis.set(title=title, xlabel="k, the number of classes looked at")
         axis.xaxis.get_major_locator().set_params(integer=True)
     axes[0, 0].set_ylabel("mean entropy (bits)")
-    names = [loss.upper() for loss in lines]
     title = "line: mean of the seeds\nband: its 95 % interval"
-    figure.legend(lines.values(), names, title=title, alignment="left", loc="outside right upper")
+    figure.legend(lines.values(), lines, title=title, alignment="left", loc="outside right upper")
     return figure

@@ -29,10 +29,9 @@ def test_scores_by_hand():
     }
 
 
-@pytest.mark.parametrize("labels, predicted", [([], []), ([0, 1], [0])])
-def test_scores_refuses(labels, predicted):
-    with pytest.raises(ValueError, match="expected one of each per text"):
-        analysis.scores(labels, predicted)
+def test_scores_refuses_unequal_lengths():
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        analysis.scores([0, 1], [0])
 
 
 @pytest.mark.parametrize("classes, k", [(2, 2), (4, 3), (25, 1), (25, 10), (32, 32)])
@@ -97,11 +96,10 @@ def test_summarise_by_hand():
     assert (found["low"], found["high"]) == pytest.approx((73 - half, 73 + half))
 
 
-@pytest.mark.parametrize("level", [0.5, 0.95])
-def test_summarise_agrees_with_scipy(level):
+def test_summarise_agrees_with_scipy():
     scores = np.random.default_rng(0).normal(60, 5, size=10)
-    found = analysis.summarise(list(scores), level)
-    expected = stats.t.interval(level, 9, scores.mean(), stats.sem(scores))
+    found = analysis.summarise(list(scores))
+    expected = stats.t.interval(0.95, 9, scores.mean(), stats.sem(scores))
     assert (found["low"], found["high"]) == pytest.approx(expected)
 
 
@@ -130,25 +128,22 @@ def test_entropy_curve_of_uniform_rows():
         np.testing.assert_allclose(found[name], [0, 1, 3], atol=1e-12)
 
 
-def test_entropy_curve_over_texts_and_over_seeds():
+def test_entropy_curve_of_right_and_wrong_predictions():
     p = np.random.default_rng(0).dirichlet(np.ones(4), (3, 40))
     p[0] = np.eye(4)[1] * 0.7 + 0.075  # the first seed is never wrong
     labels = pd.Series(np.ones(40, dtype=int), index=np.arange(40) + 7)
-    entropy, right = (
-        [analysis.topk_entropy(some, 3) for some in p],
-        [some.argmax(1) == 1 for some in p],
-    )
-    seeds = analysis.entropy_curve(p, [3], labels).set_index("predictions")
-    texts = analysis.entropy_curve(p[1], [3], labels).set_index("predictions")
-    every = [np.ones(40, dtype=bool)] * 3
-    for name, chosen in (("all", every), ("right", right), ("wrong", [~some for some in right])):
-        means = [
-            some[here].mean() for some, here in zip(entropy, chosen, strict=True) if here.any()
-        ]
-        assert len(means) == (2 if name == "wrong" else 3)
-        for row, expected in ((seeds, means), (texts, entropy[1][chosen[1]])):
-            assert row.loc[name].drop("k").to_dict() == pytest.approx(analysis.summarise(expected))
-    assert list(analysis.entropy_curve(p[0], [3], labels).predictions) == ["all", "right"]
+    means = {"all": [], "right": [], "wrong": []}
+    for of_seed in p:
+        bits = analysis.topk_entropy(of_seed, 3)
+        is_right = of_seed.argmax(1) == 1
+        for name, members in (("all", is_right | True), ("right", is_right), ("wrong", ~is_right)):
+            if members.any():
+                means[name].append(bits[members].mean())
+    assert len(means["wrong"]) == 2
+    found = analysis.entropy_curve(p, [3], labels).set_index("predictions")
+    for name, expected in means.items():
+        assert found.loc[name].drop("k").to_dict() == pytest.approx(analysis.summarise(expected))
+    assert list(analysis.entropy_curve(p[:1], [3], labels).predictions) == ["all", "right"]
 
 
 def right(seed, seeds, texts=400, share=0.6):
@@ -158,95 +153,76 @@ def right(seed, seeds, texts=400, share=0.6):
 @pytest.mark.parametrize("seeds", [2, 5, 10])
 def test_compare_agrees_with_scipy(seeds):
     a, b = right(1, seeds, share=0.64), right(2, seeds)
-    found = analysis.compare(a, b)
+    found = analysis.compare(a, b, n_resamples=1024)  # all 2^10 flips of ten signs
     x, y = 100 * a.mean(1), 100 * b.mean(1)
     welch = stats.ttest_ind(x, y, equal_var=False)
     assert [found[name] for name in ("t", "df", "p")] == pytest.approx(
         [welch.statistic, welch.df, welch.pvalue]
     )
     assert (found["low"], found["high"]) == pytest.approx(tuple(welch.confidence_interval(0.95)))
-    assert (found["accuracy_a"], found["accuracy_b"]) == pytest.approx((x.mean(), y.mean()))
     assert found["difference"] == pytest.approx(x.mean() - y.mean())
-    assert (found["seeds"], found["texts"]) == (seeds, 400)
-    pooled = math.sqrt((x.var(ddof=1) + y.var(ddof=1)) / 2)
-    assert found["g"] == pytest.approx(found["difference"] / pooled * (1 - 3 / (8 * seeds - 9)))
     gains = a.sum(1) - b.sum(1).astype(int)
     signs = np.array(np.meshgrid(*[(-1, 1)] * seeds)).reshape(seeds, -1)
     as_large = abs(signs.T @ gains) >= abs(gains.sum())
     assert found["permutation_p"] == pytest.approx(as_large.mean())
     gains_of_texts = 100 * (a.mean(0) - b.mean(0))
     normal = stats.norm.interval(0.95, gains_of_texts.mean(), gains_of_texts.std() / 20)
-    assert (found["texts_low"], found["texts_high"]) == pytest.approx(normal, abs=0.25)
+    assert (found["texts_low"], found["texts_high"]) == pytest.approx(normal, abs=0.4)
 
 
-def test_compare_with_fewer_resamples_is_the_same_but_for_what_is_drawn():
+def test_compare_draws_as_many_resamples_as_asked():
     a, b = right(1, 10, share=0.64), right(2, 10)
-    many, few = analysis.compare(a, b), analysis.compare(a, b, n_resamples=99)
+    many, few = (analysis.compare(a, b, n_resamples=n) for n in (999, 99))
     assert few == analysis.compare(a, b, n_resamples=99)
     drawn = {"permutation_p", "texts_low", "texts_high"}
     assert {name for name in many if many[name] != few[name]} == drawn
     assert few["permutation_p"] * 100 == pytest.approx(round(few["permutation_p"] * 100))
-    assert (few["texts_low"], few["texts_high"]) == pytest.approx(
-        (many["texts_low"], many["texts_high"]), abs=0.6
-    )
 
 
 def test_compare_by_hand():
-    # seed by seed 3, 2 and 1 texts won and 0, 1 and 0 lost: p = 2/8, 1 and 1
+    # seed by seed 3, 2 and 1 texts won and 0, 1 and 0 lost
     a = np.array([[1, 1, 1, 1, 0, 1], [1, 1, 0, 1, 0, 0], [1, 1, 1, 0, 0, 0]])
     b = np.array([[1, 0, 0, 0, 0, 1], [1, 0, 1, 0, 0, 0], [1, 1, 0, 0, 0, 0]])
-    found = analysis.compare(a, b)
+    found = analysis.compare(a, b, n_resamples=99)
     assert found["difference"] == pytest.approx(100 * 5 / 18)
-    assert found["mcnemar_p"] == 1 and analysis.compare(a[:1], b[:1])["mcnemar_p"] == 0.25
     assert found["permutation_p"] == 2 / 8  # all seeds on one side
 
 
 def test_compare_the_other_way_round():
     a, b = right(1, 5, share=0.64), right(2, 5)
-    there, back = analysis.compare(a, b), analysis.compare(b, a)
-    assert there == analysis.compare(a.astype(float), b.tolist())
-    for name in ("difference", "t", "g"):
+    there = analysis.compare(a, b, n_resamples=99)
+    back = analysis.compare(b, a, n_resamples=99)
+    assert there == analysis.compare(a.astype(float), b.tolist(), n_resamples=99)
+    for name in ("difference", "t"):
         assert there[name] == pytest.approx(-back[name])
-    for name in ("p", "df", "permutation_p", "mcnemar_p"):
+    for name in ("p", "df", "permutation_p"):
         assert there[name] == pytest.approx(back[name])
-    assert (there["low"], there["texts_low"]) == pytest.approx(
-        (-back["high"], -back["texts_high"]), abs=0.02
-    )
+    assert (there["low"], there["texts_low"]) == pytest.approx((-back["high"], -back["texts_high"]))
 
 
 @pytest.mark.parametrize("seeds", [1, 3])
 def test_compare_without_spread_over_seeds(seeds):
-    found = analysis.compare(right(1, 1, share=0.64).repeat(seeds, 0), right(2, 1).repeat(seeds, 0))
-    assert all(math.isnan(found[name]) for name in ("t", "df", "p", "low", "high", "g"))
+    a, b = right(1, 1, share=0.64).repeat(seeds, 0), right(2, 1).repeat(seeds, 0)
+    found = analysis.compare(a, b, n_resamples=99)
+    assert all(math.isnan(found[name]) for name in ("t", "df", "p", "low", "high"))
     assert found["permutation_p"] == pytest.approx(0.25 if seeds == 3 else math.nan, nan_ok=True)
-    assert (
-        found["texts_low"] < found["difference"] < found["texts_high"]
-        and 0 < found["mcnemar_p"] < 1
-    )
+    assert found["texts_low"] < found["difference"] < found["texts_high"]
 
 
 def test_compare_a_run_with_itself():
-    found = analysis.compare(right(1, 4), right(1, 4))
-    assert found["p"] == found["permutation_p"] == found["mcnemar_p"] == 1
-    assert (
-        found["difference"]
-        == found["t"]
-        == found["g"]
-        == found["texts_low"]
-        == found["texts_high"]
-        == 0
-    )
+    found = analysis.compare(right(1, 4), right(1, 4), n_resamples=99)
+    assert found["p"] == found["permutation_p"] == 1
+    for name in ("difference", "t", "texts_low", "texts_high"):
+        assert found[name] == 0
 
 
 @pytest.mark.parametrize(
     "a, b, found",
     [
         (right(1, 3), right(1, 2), r"found bool \(3, 400\) and bool \(2, 400\)"),
-        (right(1, 0), right(1, 0), r"\(0, 400\)"),
         ([1, 0], [1, 0], r"int64 \(2,\)"),
-        ([[1]], [[0]], r"\(1, 1\)"),
         ([[0.5, 1]], [[0, 1]], "float64"),
-        ([[60, 61]], [[59, 60]], "right .1. or wrong .0."),
+        ([[60, 61]], [[59, 60]], "expected 0 and 1"),
         ([[np.nan, 1]], [[0, 1]], "float64"),
     ],
 )
@@ -255,21 +231,9 @@ def test_compare_refuses(a, b, found):
         analysis.compare(a, b)
 
 
-def test_entropy_curve_refuses_labels_of_another_length():
-    p = np.full((2, 5, 3), 1 / 3)
-    with pytest.raises(ValueError, match="labels: expected 5, one per text; found 4"):
-        analysis.entropy_curve(p, [1], np.zeros(4, dtype=int))
-
-
 def test_holm_by_hand():
     np.testing.assert_allclose(
         analysis.holm([0.03, 0.01, math.nan, 0.04]), [0.06, 0.03, math.nan, 0.06]
     )
     assert list(analysis.holm([0.5, 0.6])) == [1, 1] and list(analysis.holm([])) == []
     assert np.isnan(analysis.holm([math.nan])).all()
-
-
-@pytest.mark.parametrize("p", [-0.1, 1.1])
-def test_holm_refuses(p):
-    with pytest.raises(ValueError, match=f"p_values: expected 0 to 1, found .*{p}"):
-        analysis.holm([0.5, p])

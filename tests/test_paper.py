@@ -11,7 +11,7 @@ KEY = ["table", "dataset", "classes", "model", "metric", "split"]
 
 def test_every_number_has_its_place():
     assert not RESULTS.duplicated(KEY).any()
-    assert {*RESULTS.dataset} == {*paper.MINUTES} == {*paper.SIZES}
+    assert {*RESULTS.dataset} == {*paper.SIZES}
     assert {*RESULTS.classes} == {"", *paper.SUBSETS} - {"4-hard-d-joyful"}
     assert RESULTS.groupby(["table", "split", "metric"]).size().to_dict() == {
         ("1", "test", "accuracy"): 16,
@@ -112,7 +112,6 @@ def test_sizes_of_subsets(real_data):
 
 
 def test_constants_are_those_of_the_recipes():
-    assert paper.RECIPES["released"]["epochs"] == paper.EPOCHS
     assert paper.COMMON["batch_size"] == 10
     assert paper.settings("isear") == {
         "lr": 3e-5,

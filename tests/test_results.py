@@ -4,13 +4,14 @@ import json
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from lclkit.results import Result, load_results, pack_results, table
+from lclkit.results import RESULTS_VERSION, Result, find, pack_results
 
 CLASSES = ("food", "travel", "weather")
 TEXTS = {"valid": 4, "test": 6}
@@ -40,6 +41,7 @@ def made(folder: Path, loss: str = "lcl", seed: int = 0) -> Result:
         "scores": scores,
         "best_epoch": 2,
         "seconds": 12.5,
+        "results_version": RESULTS_VERSION,
         "device": "CPU, Φ",
     }
     folder.mkdir(parents=True, exist_ok=True)
@@ -82,7 +84,7 @@ def test_packed_results(results, tmp_path, predictions):
     pack_results(results, file, predictions)
     assert [path.name for path in file.parent.iterdir()] == ["runs.zip"]
     for _ in range(2):
-        packed = load_results(file)
+        packed = find([file])
         assert [one.folder for one in packed] == [file / one.folder.name for one in results]
         for before, after in zip(results, packed, strict=True):
             assert after.summary == before.summary
@@ -97,14 +99,13 @@ def test_packed_results(results, tmp_path, predictions):
                     p = before.probabilities(network, split)
                     np.testing.assert_allclose(after.probabilities(network, split), p, rtol=5e-4)
         pack_results(packed, file, predictions)  # packed again: the same
-    pd.testing.assert_frame_equal(table(packed), table(results))
 
 
 def test_small_probabilities_are_kept(results, tmp_path):
     frame = results[0].predictions.assign(p_0=3.21e-12)
     small = Result(results[0].folder, results[0].summary, frame, results[0].similarities)
     pack_results([small], tmp_path / "small.zip")
-    (packed,) = load_results(tmp_path / "small.zip")
+    (packed,) = find([tmp_path / "small.zip"])
     assert set(packed.probabilities()[:, 0]) == {3.21e-12}
 
 
@@ -115,7 +116,7 @@ def test_a_packed_file_holds_the_folders_of_its_runs(results, tmp_path):
     names = ["predictions.csv", "result.json", "similarity.csv"]
     by_hand = sorted((tmp_path / "by hand" / "made-lcl").iterdir())
     assert [path.name for path in by_hand] == names
-    assert len(load_results(tmp_path / "by hand")) == 3
+    assert len(find([tmp_path / "by hand"])) == 3
 
 
 def test_a_killed_packing_leaves_the_file_as_it_was(results, tmp_path):
@@ -123,7 +124,7 @@ def test_a_killed_packing_leaves_the_file_as_it_was(results, tmp_path):
     with pytest.raises(AttributeError):
         pack_results([results[0], None], tmp_path / "runs.zip")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["runs", "runs.zip"]
-    assert len(load_results(tmp_path / "runs.zip")) == 1
+    assert len(find([tmp_path / "runs.zip"])) == 1
 
 
 def test_results_of_a_folder(tmp_path):
@@ -131,35 +132,34 @@ def test_results_of_a_folder(tmp_path):
         made(tmp_path / name)
     (tmp_path / "c").mkdir()
     (tmp_path / "c" / "predictions.csv").write_text("split,label\n", encoding="utf-8")
-    (tmp_path / "c" / "foreign.zip").write_bytes(b"no packed runs")
-    found = [result.folder.relative_to(tmp_path) for result in load_results(tmp_path)]
-    assert found == [Path("a/b"), Path("a")]
-    assert load_results(tmp_path / "c") == [] and table([]).empty
+    found = [result.folder.relative_to(tmp_path) for result in find([tmp_path])]
+    assert found == [Path("a"), Path("a/b")]
+    assert find([tmp_path / "c"]) == []
     with pytest.raises(FileNotFoundError):
-        load_results(tmp_path / "nowhere.zip")
+        find([tmp_path / "nowhere.zip"])
 
 
-def test_a_packed_file_in_a_folder_of_runs_is_left_out(results, tmp_path):
-    pack_results(results, tmp_path / "runs" / "runs.zip")
-    assert len(load_results(tmp_path / "runs")) == 3
+def test_a_run_counts_once(results, tmp_path):
+    pack_results(results, tmp_path / "runs" / "a.zip", predictions=False)
+    pack_results(results[:1], tmp_path / "b.zip")
+    assert len(find([tmp_path / "runs"])) == len(find([tmp_path / "runs" / "a.zip"])) == 3
+    found = find([tmp_path / "runs" / "a.zip", tmp_path])
+    assert [result.folder.name for result in found] == ["made-ce", "made-lcl", "made-scl"]
+    assert not any(result.predictions.empty for result in found)  # those that have them are kept
+    assert find([]) == []
+
+
+def test_an_older_result_is_not_packed(results, tmp_path):
+    older = replace(results[0], summary=results[0].summary | {"results_version": 0})
+    pack_results([older, results[1]], tmp_path / "runs.zip")
+    assert [result.folder.name for result in find([tmp_path / "runs.zip"])] == ["made-lcl"]
 
 
 def test_other_files_in_a_zip_are_left_out(results, tmp_path):
     pack_results(results, tmp_path / "runs.zip")
     with zipfile.ZipFile(tmp_path / "runs.zip", "a") as packed:
         packed.writestr("README.md", "what this is")
-    assert len(load_results(tmp_path / "runs.zip")) == 3
-
-
-def test_table(results):
-    frame = table(results)
-    assert list(frame)[:5] == ["loss", "seed", "lr", "dataset", "classes"]
-    assert list(frame.loss) == ["ce", "lcl", "scl"]
-    assert set(frame.dataset) == {"made"} and set(frame.classes) == {3}
-    assert {"test_phi", "valid_phi", "best_epoch", "seconds", "device"} < set(frame)
-    assert list(frame.test_phi) == [60, 60, 60]
-    assert list(frame.test_psi.isna()) == [True, False, True]
-    assert "food" not in frame.to_csv()
+    assert len(find([tmp_path / "runs.zip"])) == 3
 
 
 def test_needs_no_torch():

@@ -4,7 +4,7 @@ def my_verdict(mean, sd, n, scores):
     ours, enough = np.mean(scores), len(scores) >= 3
     if abs(round(ours, 1) - mean) <= 2 * sd + 1e-9:
         return "inside" if enough else "cannot tell"
-    gap = ledger.contrast([(ours, np.std(scores), len(scores)), (mean, sd, n)])
+    gap = contrast([(ours, np.std(scores), len(scores)), (mean, sd, n)])
     if gap["p"] < 0.05:
         return "outside"
     return "compatible" if enough and gap["high"] - gap["low"] <= 2 else "cannot tell"
