@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import torch
+from accelerate import PartialState
 from torch import Tensor, nn
 from torch.utils.data import Dataset, Sampler
 from transformers.utils import ModelOutput
@@ -35,32 +36,27 @@ _prepared: dict[tuple, Texts] = {}  # the last one: the runs of a notebook share
 
 
 def prepare(
-    dataset: data.Dataset,
-    config,
-    pretrained: models.Pretrained,
-    stem: nn.Module | None,
-    device: torch.device,
+    dataset: data.Dataset, config, pretrained: models.Pretrained, stem: nn.Module | None
 ) -> Texts:
     """Make views, tokenize, run the frozen layers: once for all epochs, and for runs in a row.
 
     config: a `training.Config`. pretrained, stem: as `models.build` took and made them.
     """
-    wording = (config.augmentation, config.replaced)
-    key = (dataset.hash, pretrained.hash, config.trainable_layers, device, wording)
+    recipe, share = config.augmentation, config.replaced
+    key = (dataset.hash, pretrained.hash, config.trainable_layers, recipe, share)
     if key in _prepared:
         return _prepared[key]
     frames = {split: getattr(dataset, split) for split in data.SPLITS}
     texts = {split: list(frame.text) for split, frame in frames.items()}
-    if config.augmentation != "none":
-        train, share = texts["train"], config.replaced
-        texts["views"] = augment.synonym_views(train, share, recipe=config.augmentation)
+    if recipe != "none":
+        texts["views"] = augment.synonym_views(texts["train"], share, recipe=recipe)
     items = {}
     for name, part in texts.items():
         with models.quiet():  # of tokenizers that set no limit
             ids = pretrained.tokenizer(part, truncation=True)["input_ids"]
         items[name] = [torch.tensor(text) for text in ids]
         if stem is not None:
-            items[name] = _hidden_states(stem, items[name], device)
+            items[name] = _hidden_states(stem, items[name])
     labels = {split: torch.tensor(frame.label.to_numpy()) for split, frame in frames.items()}
     _prepared.clear()
     _prepared[key] = Texts(items, labels)
@@ -121,23 +117,21 @@ class Batches(Sampler):
         return (batch[self.share] for batch in self.batches)
 
 
-def outputs(
-    network: nn.Module, items: list[Tensor], device: torch.device, precision: str = "fp32"
-) -> dict[str, Tensor]:
+def outputs(network: nn.Module, items: list[Tensor], precision: str = "fp32") -> dict[str, Tensor]:
     """What a network says of texts, without dropout: `logits` ``(texts, C)`` and, of Φ,
     `features` ``(texts, d)``, in float32. Scores that are reported take precision "fp32"."""
     said = {}
-    for rows, output in _run(network, items, device, precision):
+    for rows, output in _run(network, items, precision):
         for name in {"logits", "features"} & output.keys():
             values = output[name].float().cpu()
             said.setdefault(name, torch.empty(len(items), values.shape[1]))[rows] = values
     return said
 
 
-def _hidden_states(stem: nn.Module, items: list[Tensor], device: torch.device) -> list[Tensor]:
+def _hidden_states(stem: nn.Module, items: list[Tensor]) -> list[Tensor]:
     """The frozen layers' output for each text, ``(tokens, d)``, without padding."""
     hidden = {}
-    for rows, output in _run(stem, items, device, "fp32"):
+    for rows, output in _run(stem.to(PartialState().device), items, "fp32"):
         for row, states in zip(rows, output.last_hidden_state.cpu(), strict=True):
             hidden[row] = states[: len(items[row])].clone()
     return [hidden[row] for row in range(len(items))]
@@ -145,17 +139,17 @@ def _hidden_states(stem: nn.Module, items: list[Tensor], device: torch.device) -
 
 @torch.no_grad()
 def _run(
-    network: nn.Module, items: list[Tensor], device: torch.device, precision: str
+    network: nn.Module, items: list[Tensor], precision: str
 ) -> Iterator[tuple[list[int], ModelOutput]]:
     """Batches of texts of like length, which pad little: their row numbers, and what comes out."""
-    network.to(device).eval()
+    device = next(network.parameters()).device
+    network.eval()
     size = 32 if device.type == "cpu" else 128  # texts; more would not fit into a CPU's caches
     by_length = sorted(range(len(items)), key=lambda row: len(items[row]))
     for start in range(0, len(items), size):
         rows = by_length[start : start + size]
         batch = padded([items[row] for row in rows])
         batch = {name: value.to(device) for name, value in batch.items()}
-        enabled = precision != "fp32"
-        with torch.autocast(device.type, DTYPES[precision], enabled=enabled):
+        with torch.autocast(device.type, DTYPES[precision], enabled=precision != "fp32"):
             output = network(**batch)
         yield rows, output

@@ -38,10 +38,9 @@ HISTORY = ["step", "epoch", "lr", "loss", "ce_encoder", "ce_weighting", "contras
 # Of TrainingArguments: how training runs, and not what is trained.
 OPTIONS = ("gradient_checkpointing", "torch_compile", "torch_compile_backend", "report_to")
 OUT_OF_MEMORY = (
-    "the memory of {} does not suffice for batches of {} texts with their views. What helps: "
-    "gradient_checkpointing=True (a third slower, the same numbers); a smaller batch_size with "
-    "accumulate (the contrastive loss then sees fewer negatives); precision='bf16'; "
-    "trainable_layers=2 (trains the top two layers only); a smaller encoder"
+    "the device's memory does not suffice. What helps: gradient_checkpointing=True (a third "
+    "slower, the same numbers); a smaller batch_size with accumulate (the contrastive loss then "
+    "sees fewer negatives); precision='bf16'; trainable_layers=2; a smaller encoder"
 )
 
 
@@ -127,15 +126,14 @@ def train(
     work.mkdir(parents=True, exist_ok=True)  # what cannot be written is found before the first step
     networks, stem = build(dataset, config, encoder)
     try:
-        texts = batches.prepare(dataset, config, encoder, stem, processes.device)
+        texts = batches.prepare(dataset, config, encoder, stem)
         trainer = LabelAwareTrainer(networks, config, texts, work, **options)
         for callback in callbacks:
             trainer.add_callback(callback)
         trainer.train_or_go_on()
         tables, scores = trainer.predict_all()
     except torch.cuda.OutOfMemoryError as error:
-        advice = OUT_OF_MEMORY.format(describe(processes.device), config.batch_size)
-        raise MemoryError(advice) from error
+        raise MemoryError(OUT_OF_MEMORY) from error
     if processes.is_main_process:
         summary = about | trainer.summary() | {"classes": dataset.classes, "scores": scores}
         if not folder.is_dir():
@@ -316,7 +314,7 @@ class LabelAwareTrainer(Trainer, TrainerCallback):
         row = {"epoch": round(self.state.epoch), **pd.concat(self.logged).mean()}
         items, labels = self.texts.items["valid"], self.texts.labels["valid"].numpy()
         for name, network in self.model.named_children():
-            said = batches.outputs(network, items, self.args.device, self.config.precision)
+            said = batches.outputs(network, items, self.config.precision)
             predicted = said["logits"].argmax(1).numpy()
             row[f"valid_{name}"] = analysis.scores(labels, predicted)["accuracy"]
         metrics = {"eval_phi": row["valid_phi"], "eval_history": row}
@@ -334,7 +332,7 @@ class LabelAwareTrainer(Trainer, TrainerCallback):
             labels = self.texts.labels[split].numpy()
             columns = {"split": split, "label": labels}
             for name, network in self.model.named_children():
-                said = batches.outputs(network, self.texts.items[split], self.args.device)
+                said = batches.outputs(network, self.texts.items[split])
                 p = said["logits"].softmax(1).numpy()
                 if name == "phi":
                     columns["predicted"] = p.argmax(1)
