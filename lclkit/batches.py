@@ -3,12 +3,14 @@
 from collections.abc import Iterator
 
 import torch
+from accelerate import PartialState
 from torch import Tensor, nn
 from torch.utils.data import Dataset, Sampler
+from transformers.utils import ModelOutput
 
 from lclkit import augment, data, models
 
-Batch = dict[str, Tensor]  # inputs of a network; the padding is masked
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Texts(Dataset):
@@ -34,39 +36,34 @@ _prepared: dict[tuple, Texts] = {}  # the last one: the runs of a notebook share
 
 
 def prepare(
-    dataset: data.Dataset,
-    config,
-    pretrained: models.Pretrained,
-    stem: nn.Module | None,
-    device: torch.device,
+    dataset: data.Dataset, config, pretrained: models.Pretrained, stem: nn.Module | None
 ) -> Texts:
     """Make views, tokenize, run the frozen layers: once for all epochs, and for runs in a row.
 
     config: a `training.Config`. pretrained, stem: as `models.build` took and made them.
     """
-    wording = (config.augmentation, config.replaced)
-    key = (dataset.hash, pretrained.hash, config.trainable_layers, device, wording)
+    recipe, share = config.augmentation, config.replaced
+    key = (dataset.hash, pretrained.hash, config.trainable_layers, recipe, share)
     if key in _prepared:
         return _prepared[key]
     frames = {split: getattr(dataset, split) for split in data.SPLITS}
     texts = {split: list(frame.text) for split, frame in frames.items()}
-    if config.augmentation != "none":
-        train, share = texts["train"], config.replaced
-        texts["views"] = augment.synonym_views(train, share, recipe=config.augmentation)
+    if recipe != "none":
+        texts["views"] = augment.synonym_views(texts["train"], share, recipe=recipe)
     items = {}
     for name, part in texts.items():
         with models.quiet():  # of tokenizers that set no limit
             ids = pretrained.tokenizer(part, truncation=True)["input_ids"]
         items[name] = [torch.tensor(text) for text in ids]
         if stem is not None:
-            items[name] = _hidden_states(stem.to(device), items[name], device)
+            items[name] = _hidden_states(stem, items[name])
     labels = {split: torch.tensor(frame.label.to_numpy()) for split, frame in frames.items()}
     _prepared.clear()
     _prepared[key] = Texts(items, labels)
     return _prepared[key]
 
 
-def collate(pairs: list[tuple[list[Tensor], Tensor]]) -> Batch:
+def collate(pairs: list[tuple[list[Tensor], Tensor]]) -> dict[str, Tensor]:
     """2K rows: K texts, then their K views; row i and row i + K have one label."""
     items, labels = zip(*pairs, strict=True)
     sides = list(zip(*items, strict=True))
@@ -74,8 +71,8 @@ def collate(pairs: list[tuple[list[Tensor], Tensor]]) -> Batch:
     return padded(rows) | {"labels": torch.stack(labels).repeat(len(sides))}
 
 
-def padded(items: list[Tensor]) -> Batch:
-    """Token ids or hidden states, padded to the longest."""
+def padded(items: list[Tensor]) -> dict[str, Tensor]:
+    """Token ids or hidden states, padded to the longest; the padding is masked."""
     values = nn.utils.rnn.pad_sequence(items, batch_first=True)
     lengths = torch.tensor([len(item) for item in items])
     mask = torch.arange(values.shape[1]) < lengths[:, None]
@@ -86,34 +83,30 @@ def padded(items: list[Tensor]) -> Batch:
 class Batches(Sampler):
     """Row numbers of each batch, drawn from the seed and the number of the epoch.
 
-    order: "random" is a plain shuffle. "length" sorts every 20 shuffled batches by length before it
-    cuts them, then shuffles the batches: less padding, but texts meet others of their length more
-    often. share: of each batch, that of one process.
+    config: a `training.Config`. Its order "random" is a plain shuffle; "length" sorts every 20
+    shuffled batches by length before it cuts them, then shuffles the batches: less padding, but
+    texts meet others of their length more often. share: of each batch, that of one process.
     """
 
-    def __init__(
-        self, texts: Texts, size: int, order: str, drop_last: bool, seed: int, share: slice
-    ):
+    def __init__(self, texts: Texts, config, share: slice = slice(None)):
         pairs = zip(*texts.sides, strict=True)
         self.lengths = torch.tensor([max(len(item) for item in pair) for pair in pairs])
-        self.size = size
-        self.order = order
-        self.drop_last = drop_last
-        self.seed = seed
+        self.config = config
         self.share = share
         self.set_epoch(0)
 
     def set_epoch(self, epoch: int) -> None:
         """Draw the batches of an epoch, which counts from 0."""
-        random = torch.Generator().manual_seed(1000 * self.seed + epoch)
+        size, by_length = self.config.batch_size, self.config.order == "length"
+        random = torch.Generator().manual_seed(1000 * self.config.seed + epoch)
         rows = torch.randperm(len(self.lengths), generator=random)
-        if self.order == "length":
-            parts = rows.split(20 * self.size)
+        if by_length:
+            parts = rows.split(20 * size)
             rows = torch.cat([part[self.lengths[part].argsort(stable=True)] for part in parts])
-        batches = list(rows.split(self.size))
-        if self.drop_last and len(batches) > 1 and len(batches[-1]) < self.size:
+        batches = list(rows.split(size))
+        if self.config.drop_last and len(batches) > 1 and len(batches[-1]) < size:
             batches.pop()
-        if self.order == "length":
+        if by_length:
             batches = [batches[i] for i in torch.randperm(len(batches), generator=random)]
         self.batches = [batch.tolist() for batch in batches]
 
@@ -124,40 +117,39 @@ class Batches(Sampler):
         return (batch[self.share] for batch in self.batches)
 
 
-@torch.no_grad()
-def outputs(
-    network: nn.Module, items: list[Tensor], device: torch.device, precision: str = "fp32"
-) -> dict[str, Tensor]:
+def outputs(network: nn.Module, items: list[Tensor], precision: str = "fp32") -> dict[str, Tensor]:
     """What a network says of texts, without dropout: `logits` ``(texts, C)`` and, of Φ,
     `features` ``(texts, d)``, in float32. Scores that are reported take precision "fp32"."""
-    network.to(device).eval()
-    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
-    order, parts = [], []
-    for rows, batch in _by_length(items, device):
-        with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
-            parts.append(network(**batch))
-        order += rows
-    names = [name for name in ("logits", "features") if name in parts[0]]
-    back = torch.tensor(order).argsort()
-    return {n: torch.cat([part[n] for part in parts]).float().cpu()[back] for n in names}
+    said = {}
+    for rows, output in _run(network, items, precision):
+        for name in {"logits", "features"} & output.keys():
+            values = output[name].float().cpu()
+            said.setdefault(name, torch.empty(len(items), values.shape[1]))[rows] = values
+    return said
 
 
-@torch.no_grad()
-def _hidden_states(stem: nn.Module, items: list[Tensor], device: torch.device) -> list[Tensor]:
+def _hidden_states(stem: nn.Module, items: list[Tensor]) -> list[Tensor]:
     """The frozen layers' output for each text, ``(tokens, d)``, without padding."""
     hidden = {}
-    for rows, batch in _by_length(items, device):
-        states = stem(**batch).last_hidden_state.cpu()
-        for row, state in zip(rows, states, strict=True):
-            hidden[row] = state[: len(items[row])].clone()
+    for rows, output in _run(stem.to(PartialState().device), items, "fp32"):
+        for row, states in zip(rows, output.last_hidden_state.cpu(), strict=True):
+            hidden[row] = states[: len(items[row])].clone()
     return [hidden[row] for row in range(len(items))]
 
 
-def _by_length(items: list[Tensor], device: torch.device) -> Iterator[tuple[list[int], Batch]]:
-    """Batches of similar length, which pad little: row numbers and inputs."""
+@torch.no_grad()
+def _run(
+    network: nn.Module, items: list[Tensor], precision: str
+) -> Iterator[tuple[list[int], ModelOutput]]:
+    """Batches of texts of like length, which pad little: their row numbers, and what comes out."""
+    device = next(network.parameters()).device
+    network.eval()
     size = 32 if device.type == "cpu" else 128  # texts; more would not fit into a CPU's caches
-    order = sorted(range(len(items)), key=lambda row: len(items[row]))
-    for start in range(0, len(order), size):
-        rows = order[start : start + size]
+    by_length = sorted(range(len(items)), key=lambda row: len(items[row]))
+    for start in range(0, len(items), size):
+        rows = by_length[start : start + size]
         batch = padded([items[row] for row in rows])
-        yield rows, {name: value.to(device) for name, value in batch.items()}
+        batch = {name: value.to(device) for name, value in batch.items()}
+        with torch.autocast(device.type, DTYPES[precision], enabled=precision != "fp32"):
+            output = network(**batch)
+        yield rows, output

