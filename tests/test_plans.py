@@ -136,7 +136,7 @@ def test_a_plan_that_will_not_do(plan, tmp_path, old, new, message):
     file.write_text(text.replace(old, new))
     with pytest.raises((ValueError, OSError)) as caught:
         plans.expand(file, tmp_path / "runs")
-    assert pytest.approx(1) == 1 and caught.match(f"(?s){message}")
+    assert caught.match(f"(?s){message}")
     assert not (tmp_path / "runs").exists()
 
 
@@ -148,8 +148,7 @@ def test_a_plan_that_will_not_do(plan, tmp_path, old, new, message):
         ("profile: gpu", "profile: expected one of ci, demo, cpu, paper; found 'gpu'"),
         ("changes: {frm: printed}", "frm"),
         ("changes: {form: painted}", "form"),
-        ("changes: {form: [released, printed], lr: [-1.0e-5]}", "lr"),
-        ("changes: {lr: 1e-5}", "lr"),
+        ("changes: {form: [released, printed], lr: [-1e-5]}", "lr"),
         ("changes: form", "changes"),
         ("dataset: supersens", "dataset: expected one of .*found 'supersens'"),
         ("dataset: gone.csv", "gone.csv"),
@@ -167,7 +166,7 @@ def test_expansion_order_and_identity(plan, tmp_path, monkeypatch):
     text = (
         "seeds: 2\ngrid:\n- {loss: ce}\n"
         "- {loss: lcl, changes: {form: [released, printed], detach_weights: [true, false]}}\n"
-        "- {loss: scl, changes: [{}, {lr: 1.0e-4, form: released}]}\n- {loss: ce}"
+        "- {loss: scl, changes: [{}, {lr: 1e-4, form: released}]}\n- {loss: ce}"
     )
     file = plan(text, LIKE_04)
     runs = plans.expand(file, tmp_path)
@@ -207,7 +206,7 @@ def test_expansion_order_and_identity(plan, tmp_path, monkeypatch):
     monkeypatch.setitem(plans.paper._DATA["profiles"]["ci"], "lr", 1e-3)
     assert folder() != runs[0].folder
     monkeypatch.undo()
-    assert folder(text.replace("ce", "ce, changes: {lr: 1.0e-4}", 1)) != runs[0].folder
+    assert folder(text.replace("ce", "ce, changes: {lr: 1e-4}", 1)) != runs[0].folder
     monkeypatch.setattr("lclkit.results.RESULTS_VERSION", 1_000)
     changed = folder()
     assert changed != runs[0].folder
@@ -276,9 +275,7 @@ def test_shares(plan, stub, tmp_path):
 def test_runs_that_fail_hang_or_are_killed(plan, quick_start, tmp_path, capfd, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     monkeypatch.setenv("PYTHONIOENCODING", "cp1252")  # as on Windows; the notebook prints a letter
-    text = (
-        "grid:\n- {word: bad, number: 0}\n- {word: hangs, seconds: 900}\n- word: [die, good]\n"
-    )
+    text = "grid:\n- {word: bad, number: 0}\n- {word: hangs, seconds: 900}\n- word: [die, good]\n"
     bad, hangs, died, good = plans.expand(plan(text), tmp_path / "runs")
     runs = [bad, replace(hangs, minutes=0.2), died, good]
     plans.replicate(runs, jobs=4)
@@ -297,7 +294,7 @@ def test_runs_that_fail_hang_or_are_killed(plan, quick_start, tmp_path, capfd, m
     assert f"AssertionError: too small: {bad.folder}" in capfd.readouterr().out
 
 
-def test_runners_that_are_killed_or_interrupted(plan, quick_start, tmp_path, stub, request):
+def test_runners_that_are_killed_or_interrupted(plan, quick_start, tmp_path, monkeypatch, request):
     """Two do nothing twice. One is killed, the other takes over; Ctrl-C: no process is left."""
     file = plan("grid:\n- {}\n- {word: slow, seconds: 900}")
     command = [sys.executable, "-m", "lclkit", "replicate", file, "--out", tmp_path / "runs"]
@@ -311,7 +308,7 @@ def test_runners_that_are_killed_or_interrupted(plan, quick_start, tmp_path, stu
     wait(lambda: quick.record()["state"] == "finished" and kernels(slow.folder))
     killed.kill()
     killed.communicate()
-    time.sleep(3)  # its runs end; the other takes over
+    time.sleep(2)  # its runs end, and the other takes over, if it is not at it already
     wait(lambda: any(map(is_alive, kernels(slow.folder))))
     interrupted.send_signal(signal.SIGINT)
     _, error = interrupted.communicate(timeout=10)
@@ -319,8 +316,10 @@ def test_runners_that_are_killed_or_interrupted(plan, quick_start, tmp_path, stu
     assert error == "\nStopped. What is finished is kept.\n"
     wait(lambda: not any(map(is_alive, kernels(tmp_path))), 20)
     assert len(kernels(quick.folder)) == 1 and slow.record()["state"] == "missing"
-    plans.replicate([quick, slow.__class__(**vars(slow) | {"identity": quick.identity})])
-    assert len(stub) == 1
+    tried = []
+    monkeypatch.setattr(plans, "_do", lambda run, _: tried.append(run))
+    plans.replicate([quick, slow])
+    assert tried == [slow]
 
 
 def test_what_failed_is_tried_again_and_what_finished_is_not(plan, stub, tmp_path):
@@ -361,7 +360,9 @@ def test_preview_says_what_is_not_here(plan, own_cache, tmp_path, capsys):
 
 def other(file):
     """The same plan, under another name."""
-    return file.with_name("other.yml").write_text(file.read_text()) and file.with_name("other.yml")
+    copy = file.with_name("other.yml")
+    copy.write_text(file.read_text())
+    return copy
 
 
 def test_what_another_plan_finished_is_not_run_again(plan, stub, tmp_path):
