@@ -2,7 +2,6 @@
 
 import importlib.metadata
 import os
-import platform
 import signal
 import sys
 import warnings
@@ -12,54 +11,39 @@ import typer
 import yaml
 from typer import Argument, Option
 
-from lclkit import paper
+from lclkit import files, paper
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
-LIBRARIES = "torch transformers accelerate nltk pandas scikit-learn scipy statsmodels seaborn"
-LIBRARIES += " pooch filelock papermill pydantic typer ipykernel nbconvert"
 NAMES = ", ".join(paper.SIZES)
-ENCODERS = ("WordNet", "minilm", paper.ENCODER, *paper.RIVALS.values())
-app = typer.Typer(
-    help="Learn, check and re-run one paper.",
-    add_completion=False,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    result_callback=sys.exit,  # what a command returns is the exit status
-)
+ENCODERS = ("minilm", paper.ENCODER, *paper.RIVALS.values())
+STYLE = {"no_args_is_help": True, "add_completion": False, "rich_markup_mode": None}
+STYLE |= {"pretty_exceptions_enable": False, "result_callback": sys.exit}  # commands return status
+app = typer.Typer(help="Learn, check and re-run one paper.", **STYLE)
 
 
 @app.command()
 def doctor() -> int:
-    """Show what is here, what is missing and how to get it."""
-    missing = []
-    print(f"{'Python':<13}{platform.python_version()}, {sys.executable}", flush=True)
-    for name in LIBRARIES.split():
-        try:
-            print(f"{name:<13}{importlib.metadata.version(name)}")
-        except importlib.metadata.PackageNotFoundError:
-            missing.append(f"{name} is missing. In a clone: make env. Else: pip install {name}")
-    if not missing:
-        os.environ["HF_HUB_OFFLINE"] = "1"  # only look
+    """Show what is here; what is missing for the demo, and how to get it."""
+    os.environ["HF_HUB_OFFLINE"] = "1"  # only look
+    for name, version in files.provenance()["versions"].items():
+        print(f"{name:<13}{version}", flush=True)
+    try:
         import torch
 
         from lclkit import models, sources
 
         gpu = torch.cuda.is_available()
-        print(
-            f"{'Device':<13}{torch.cuda.get_device_name() if gpu else 'CPU: the demo needs no GPU'}"
-        )
+        print("Device      ", torch.cuda.get_device_name() if gpu else "CPU, enough for the demo")
         for name in sources.SOURCES:
-            print(f"{'Data set':<13}{name}: {sources.find(name) or 'not here, see: lclkit fetch'}")
-        try:
-            print(f"{'WordNet':<13}{sources.wordnet().root}")
-            print(f"{'Encoder':<13}minilm: {models.open_encoder('minilm').folder}")
-            _notebook("00_quickstart.ipynb")
-        except (RuntimeError, OSError) as error:
-            missing.append(str(error))
-    print(*missing, sep="\n")
-    print("The demo cannot run yet." if missing else "The demo can run: lclkit demo")
-    return 1 if missing else 0
+            print(f"Data set     {name}: {sources.find(name) or 'not here, see: lclkit fetch'}")
+        print("WordNet     ", sources.wordnet().root)
+        print("Encoder      minilm:", models.open_encoder("minilm").folder)
+        _notebook("00_quickstart.ipynb")
+    except (ImportError, OSError, RuntimeError) as error:
+        print(f"The demo cannot run yet: {error}")
+        return 1
+    print("The demo can run: lclkit demo")
+    return 0
 
 
 @app.command()
@@ -70,8 +54,8 @@ def fetch(
     to: Path = Option(None, metavar="DIR", help="Where data sets go, or are."),
     check: bool = Option(False, "--check", help="Check files, by default all; download none."),
 ) -> int:
-    """Download data sets and encoders, or check them. All of them are tried."""
-    from lclkit import sources
+    """Download data sets and encoders, or check them. All data sets are tried."""
+    from lclkit import data, sources
 
     if all or check and not names:
         names = list(paper.SIZES)
@@ -79,35 +63,26 @@ def fetch(
         raise ValueError(f"name some of these, or say --all: {NAMES}")
     places = [to.expanduser()] if to else sources.search_path()
     failed = 0
-    for name in [*names, *(ENCODERS if encoders else ())]:
+    for name in names:
         try:
-            if name == "WordNet":
-                folder = sources.wordnet().root
-            elif name in ENCODERS:
-                from lclkit import models
-
-                folder = models.open_encoder(name).folder
-            elif check:
-                folder = _check(name, places)
-            else:
-                folder = sources.fetch(name, places)
+            folder = sources.find(name, places) if check else sources.fetch(name, places)
+            if not folder:
+                raise data.DataError(f"{name}: missing in {', '.join(map(str, places))}")
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", UserWarning)  # an unknown hash
+                if check:
+                    data.load(name, to)
             print(f"{name}: {'ok' if check else 'here'}, {folder}", flush=True)
-        except (RuntimeError, UserWarning) as error:  # of data and of encoders
+        except (data.DataError, UserWarning) as error:
             print(error, file=sys.stderr, flush=True)
             failed = 1
+    if encoders:
+        from lclkit import models
+
+        print(f"WordNet: here, {sources.wordnet().root}")
+        for name in ENCODERS:
+            print(f"{name}: here, {models.open_encoder(name).folder}", flush=True)
     return failed
-
-
-def _check(name: str, places: list[Path]) -> Path:
-    from lclkit import data, sources
-
-    folder = sources.find(name, places)
-    if not folder:
-        raise data.DataError(f"{name}: missing in {', '.join(map(str, places))}")
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", UserWarning)  # an unknown hash
-        data.load(name, places[0])
-    return folder
 
 
 @app.command()
@@ -174,8 +149,6 @@ def _run(name: str, out: Path, parameters: dict) -> None:
     import papermill
     from nbconvert import HTMLExporter
 
-    from lclkit import files
-
     notebook = _notebook(name)
     executed = out.resolve() / name
     executed.parent.mkdir(parents=True, exist_ok=True)
@@ -195,6 +168,7 @@ def _stop(*_: object) -> None:
 
 def main() -> None:
     signal.signal(signal.SIGINT, _stop)
+    sys.stdout.reconfigure(errors="replace")  # Windows: to a file not every letter can be written
     try:
         app()
     except (ValueError, OSError, RuntimeError, yaml.YAMLError) as error:

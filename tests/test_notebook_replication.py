@@ -19,7 +19,7 @@ from scipy import stats
 from test_notebooks import ROOT, definitions, read
 
 from lclkit import __main__ as commands
-from lclkit import analysis, paper, replicate, training
+from lclkit import analysis, paper, plans, training
 from lclkit.results import RESULTS_VERSION, Result, pack_results
 
 NOTEBOOK = read(ROOT / "notebooks" / "07_replication.ipynb")
@@ -315,7 +315,7 @@ def judge(claims, results):
 def test_without_runs_nothing_is_attempted():
     frame = nb.run_table([])
     assert set(nb.gains_of(frame).setting) == {"paper"}
-    verdicts, tests = judge(nb.read_claims(replicate.PLANS), [])
+    verdicts, tests = judge(nb.read_claims(plans.PLANS), [])
     theirs = verdicts.setting == "paper"
     assert set(verdicts[~theirs].verdict) == {"not attempted"}
     assert set(tests.setting) == {"paper"}
@@ -495,7 +495,7 @@ def test_claim_of_entropy():
 
 
 def test_the_plans_claims_are_sound():
-    claims = nb.read_claims(replicate.PLANS)
+    claims = nb.read_claims(plans.PLANS)
     assert {claim["paper"] for claim in claims.values()} == {*paper.CLAIMS}
     for claim in claims.values():
         assert len({frozenset(pair) for pair in claim["pairs"]}) == len(
@@ -550,7 +550,7 @@ def test_commands_of_what_is_missing_run_just_that(own_cache, tmp_path):
         _, _, plan, *options = row.command.split()
         only = options[1::2]
         assert set(options[::2]) == {"--only"}
-        assert len(replicate.expand(plan, tmp_path, only, dry=True)) == row.seeds
+        assert len(plans.expand(plan, tmp_path, only, download=False)) == row.seeds
 
 
 def test_markdown():
