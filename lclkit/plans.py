@@ -19,20 +19,19 @@ from pathlib import Path
 
 import yaml
 from filelock import FileLock, Timeout
-from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt, create_model
+from pydantic import BaseModel, PositiveFloat, PositiveInt, create_model
 
 from lclkit import files, paper, sources
 
 PLANS = Path(__file__).parents[1] / "notebooks" / "plans"
-STRICT = ConfigDict(extra="forbid", strict=True)
+STRICT = {"extra": "forbid", "strict": True}
 DATASETS = ("supersense", *sources.SOURCES)
 LIFELINE = os.pipe()  # nothing is written to it, and it closes when this process ends
 
 
-class Plan(BaseModel):
+class Plan(BaseModel, **STRICT):
     """A plan's file. grid: parameter -> value or values, or several such; claims: notebook 07's."""
 
-    model_config = STRICT
     notebook: str = "../04_training.ipynb"
     seeds: PositiveInt = 1
     minutes: PositiveFloat = 720.0
@@ -118,11 +117,10 @@ def _identity(notebook: str, parameters: dict, download: bool) -> dict:
         return identity
     from lclkit import results, training
 
-    own = Path(parameters["dataset"]).suffix == ".csv"
     known = {"dataset": DATASETS, "classes": ("", *paper.SUBSETS)}
-    for name, names in known.items():
-        if parameters[name] not in names and not own:
-            raise ValueError(f"{name}: expected one of {names}; found {parameters[name]!r}")
+    for name, values in known.items():
+        if parameters[name] not in values and not parameters[name].endswith(".csv"):
+            raise ValueError(f"{name}: expected one of {values}; found {parameters[name]!r}")
     names = ("profile", "dataset", "recipe", "encoder")
     setup = paper.profile(*(parameters[name] for name in names))
     settings = setup.settings | {"loss": parameters["loss"], "seed": parameters["seed"]}
@@ -197,6 +195,7 @@ def replicate(runs: list[Run], jobs: int = 1, devices: list[str] | None = None) 
     before = {run.folder: run.record() for run in runs}
     todo = [run for run in runs if before[run.folder]["state"] != "finished"]
     common = {"OMP_NUM_THREADS": str(max(1, torch.get_num_threads() // jobs))} | os.environ
+    common["PYTHONIOENCODING"] = "utf-8"  # of the log, on Windows too
 
     def work(job: int) -> None:
         """Do the runs that nobody is at; then wait for those of others, who may be killed."""
@@ -215,20 +214,15 @@ def replicate(runs: list[Run], jobs: int = 1, devices: list[str] | None = None) 
 def _do(run: Run, environment: dict[str, str]) -> None:
     """One run, and what came of it, in run.json."""
     parameters = run.identity["parameters"] | {"out": str(run.folder)}
-    executed = run.folder / run.notebook.name
-    task = [str(run.notebook), str(executed), json.dumps(parameters)]
+    task = [run.notebook, run.folder / run.notebook.name, json.dumps(parameters)]
+    command = [sys.executable, "-u", "-m", "lclkit.plans", *map(str, task)]
+    options = {"env": environment, "stdin": LIFELINE[0], "stderr": subprocess.STDOUT}
     log = run.folder / "log.txt"
     start = time.monotonic()
     with open(log, "wb") as stdout:
+        options |= {"stdout": stdout, "timeout": 60 * run.minutes}
         try:
-            code = subprocess.run(
-                [sys.executable, "-u", "-m", "lclkit.plans", *task],
-                env=environment | {"PYTHONIOENCODING": "utf-8"},
-                stdin=LIFELINE[0],
-                stdout=stdout,
-                stderr=subprocess.STDOUT,
-                timeout=60 * run.minutes,
-            ).returncode
+            code = subprocess.run(command, **options).returncode
             reason = f"killed by signal {-code}" if code < 0 else ""
         except subprocess.TimeoutExpired:
             code = 0
@@ -256,9 +250,9 @@ def _end_with_runner() -> None:
 
 
 if __name__ == "__main__":  # the process of one run
+    threading.Thread(target=_end_with_runner, daemon=True).start()
     import papermill
 
-    threading.Thread(target=_end_with_runner, daemon=True).start()
     notebook, executed, parameters = sys.argv[1:]
     options = {"kernel_name": "python3", "extra_arguments": ["--log-level=ERROR"]}
     options |= {"stdout_file": sys.stdout, "shutdown_kernel": "immediate"}

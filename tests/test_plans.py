@@ -316,10 +316,9 @@ def test_runners_that_are_killed_or_interrupted(plan, quick_start, tmp_path, mon
     assert error == "\nStopped. What is finished is kept.\n"
     wait(lambda: not any(map(is_alive, kernels(tmp_path))), 20)
     assert len(kernels(quick.folder)) == 1 and slow.record()["state"] == "missing"
-    tried = []
-    monkeypatch.setattr(plans, "_do", lambda run, _: tried.append(run))
+    monkeypatch.setattr(plans, "_do", lambda run, _: record(run, "finished", again=True))
     plans.replicate([quick, slow])
-    assert tried == [slow]
+    assert [run.record().get("again") for run in (quick, slow)] == [None, True]
 
 
 def test_what_failed_is_tried_again_and_what_finished_is_not(plan, stub, tmp_path):
