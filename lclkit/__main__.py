@@ -154,6 +154,7 @@ def _run(name: str, out: Path, parameters: dict) -> None:
     executed.parent.mkdir(parents=True, exist_ok=True)
     parameters |= {"profile": executed.parent.name, "out": str(executed.parents[1])}
     options = {"kernel_name": "python3", "stdout_file": sys.stdout}
+    options |= {"extra_arguments": ["--log-level=ERROR"]}
     papermill.execute_notebook(notebook, executed, parameters, **options)
     with files.whole(executed.with_suffix(".html")) as page:
         page.write_text(HTMLExporter().from_filename(str(executed))[0], encoding="utf-8")
