@@ -94,4 +94,4 @@ def test_saved_by_two_processes(two_processes, made_dataset):
 
 def test_a_batch_that_processes_cannot_share(two_processes):
     for message, *_ in two_processes:
-        assert message.startswith("batch_size: expected batches that 2 processes can share")
+        assert message.startswith("batch_size: expected a multiple of the 2 processes")

