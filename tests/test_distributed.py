@@ -15,9 +15,9 @@ from transformers import AutoModelForSequenceClassification, TrainerCallback
 
 from lclkit.training import Config, train
 
-OTHERWISE = {"form": "printed", "reduction": "sum", "order": "length", "batch_size": 6}
+OTHERWISE = {"loss": "scl", "reduction": "sum", "order": "length", "batch_size": 6}
 OTHERWISE |= {"accumulate": 2, "trainable_layers": 1}
-CASES = {"ce": {"loss": "ce"}, "scl": {"loss": "scl"}, "lcl": {}, "lcl, otherwise": OTHERWISE}
+CASES = {"lcl": {}, "scl, otherwise": OTHERWISE}
 
 
 @pytest.fixture(scope="module")
