@@ -101,7 +101,9 @@ def reference_epoch(build, config, texts, double_loop):
     slow = {"foreach": False, "fused": False}
     optimiser = torch.optim.AdamW(networks.parameters(), config.lr, betas, eps=1e-6, **slow)
     networks.train()
-    inputs = [batches.collate([texts[row] for row in rows]) for rows in batches_of(config, texts)]
+    inputs = [
+        batches.collate([texts[row] for row in rows]) for rows in batches.Batches(texts, config)
+    ]
     start = CLOCK()
     for batch in inputs:
         batch = {name: value.to(DEVICE) for name, value in batch.items()}
@@ -139,18 +141,13 @@ def bare_epoch(loop, build, config, texts):
 def our_epoch(build, config, texts, **options):
     clock = Clock()
     with tempfile.TemporaryDirectory() as folder, models.quiet():
-        arguments = (build(config), config, texts, Path(folder), "", [clock])
+        arguments = (build(config), config, texts, Path(folder))
         trainer = training.LabelAwareTrainer(*arguments, **options)
+        trainer.add_callback(clock)
         trainer.remove_callback(training.ProgressLine)
         trainer.args.eval_strategy = trainer.args.save_strategy = "no"
-        trainer.args.load_best_model_at_end = False
         trainer.train()
     return clock.seconds
-
-
-def batches_of(config, texts):
-    size, seed = config.batch_size, config.seed
-    return batches.Batches(texts, size, config.order, config.drop_last, seed, slice(None))
 
 
 @torch.no_grad()
@@ -169,7 +166,7 @@ def reference_evaluation(networks, items):
 def our_evaluation(networks, items, precision):
     """The probabilities of the last network."""
     for network in networks:
-        logits = batches.outputs(network, items, DEVICE, precision)["logits"]
+        logits = batches.outputs(network, items, precision)["logits"]
     return logits.softmax(1).numpy()
 
 
@@ -229,7 +226,7 @@ def training_rows(build, texts, configs, rates):
     rows = []
     for name in calls:
         config = configs.get(name, base)
-        drawn = list(batches_of(config, texts))
+        drawn = list(batches.Batches(texts, config))
         rate = rates[config.precision]
         widths = [batches.collate([texts[row] for row in b])["attention_mask"] for b in drawn]
         tokens = sum(int(mask.sum()) for mask in widths)
@@ -289,7 +286,7 @@ def main():
     base = training.Config(**settings)
     dataset, source = sampled()
     opened = models.open_encoder(encoder)
-    texts = batches.prepare(dataset, base, opened, None, DEVICE)
+    texts = batches.prepare(dataset, base, opened, None)
 
     def build(config):
         return training.build(dataset, config, opened)[0].to(DEVICE)

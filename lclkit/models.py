@@ -91,19 +91,23 @@ def build(
     The tokenizer's `model_max_length` becomes what the encoder can take. Raises EncoderError for
     weights that cannot be read, ValueError for a `trainable_layers` that it does not allow.
     """
+    folder, options = pretrained.folder, {"dtype": torch.float32}
     with _as_one_sentence(pretrained.name), quiet():
-        config = AutoConfig.from_pretrained(pretrained.folder, num_labels=len(classes))
+        config = AutoConfig.from_pretrained(folder, num_labels=len(classes))
         for name, value in config.to_dict().items():
             if "dropout" in name and isinstance(value, float) and value > 0:
                 setattr(config, name, dropout)
-        psi = AutoModelForSequenceClassification.from_pretrained(
-            pretrained.folder, config=config, dtype=torch.float32
-        )
+        psi = AutoModelForSequenceClassification.from_pretrained(folder, config=config, **options)
     numbers = {name: number for number, name in enumerate(classes)}
     names = {"id2label": dict(enumerate(classes)), "label2id": numbers}
     config = LabelAwareConfig(config, pooling, dropout, logit_dropout, **names)
     phi = Encoder(config, copy.deepcopy(psi.base_model))
-    _limit(pretrained.tokenizer, phi.backbone)
+    tokenizer = pretrained.tokenizer
+    for name, table in phi.backbone.named_modules():
+        if name.endswith("position_embeddings") and isinstance(table, nn.Embedding):
+            before = 0 if table.padding_idx is None else table.padding_idx + 1  # RoBERTa's manner
+            limit = table.num_embeddings - before
+            tokenizer.model_max_length = min(tokenizer.model_max_length, limit)
     if trainable_layers is None:
         return phi, psi, None
     stem = copy.deepcopy(phi.backbone).requires_grad_(False).eval()
@@ -178,15 +182,6 @@ def _folder(name: str) -> Path:
         if not any(folder.glob(WEIGHTS[0])):  # an old one; many have both kinds, and one is enough
             snapshot_download(name, allow_patterns=[WEIGHTS[1]])
     return folder
-
-
-def _limit(tokenizer: PreTrainedTokenizerBase, backbone: PreTrainedModel) -> None:
-    """Cut texts at as many tokens as the table of positions has."""
-    for name, table in backbone.named_modules():
-        if name.endswith("position_embeddings") and isinstance(table, nn.Embedding):
-            before = 0 if table.padding_idx is None else table.padding_idx + 1  # RoBERTa's manner
-            limit = table.num_embeddings - before
-            tokenizer.model_max_length = min(tokenizer.model_max_length, limit)
 
 
 def _layers(backbone: PreTrainedModel) -> nn.ModuleList:

@@ -112,6 +112,8 @@ def train(
     for name in options:
         if name not in OPTIONS:
             raise ValueError(f"{name}: expected a field of Config, or one of {', '.join(OPTIONS)}")
+    if config.precision == "fp16" and not torch.cuda.is_available():
+        raise ValueError("precision: expected fp32 or bf16, for fp16 needs a GPU")
     processes = PartialState(cpu=not torch.cuda.is_available())
     encoder = models.open_encoder(config.encoder)
     about = identity(dataset, config, encoder)

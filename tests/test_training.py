@@ -5,14 +5,8 @@ import importlib.util
 import itertools
 import json
 import math
-import multiprocessing
-import os
-import resource
 import shutil
-import signal
-import sys
-import time
-from dataclasses import asdict, fields, replace
+from dataclasses import FrozenInstanceError, asdict, fields, replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -23,14 +17,18 @@ from conftest import make_encoder, needs_minilm
 from test_losses import by_loops
 from torch import nn
 from torch.nn.functional import cross_entropy
-from transformers import AutoModelForSequenceClassification, TrainerCallback
+from transformers import (
+    AutoModelForSequenceClassification,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+)
 
 from lclkit import analysis, augment, batches, data, models, paper, training
 from lclkit.batches import Batches
 from lclkit.training import Config, LabelAwareTrainer, train
 
 LOSSES = ("ce", "scl", "lcl")
-CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
@@ -51,12 +49,12 @@ def finished(made_dataset, config, tmp_path_factory):
     return {loss: train(made_dataset, config(loss, epochs=2), out) for loss in LOSSES}
 
 
-def make_trainer(dataset, config, folder, callbacks=(), **options):
-    """A trainer as `train` makes it, and its stem."""
+def make_trainer(dataset, config, folder):
+    """A trainer as `train` makes it."""
     encoder = models.open_encoder(config.encoder)
     networks, stem = training.build(dataset, config, encoder)
-    texts = batches.prepare(dataset, config, encoder, stem, CPU)
-    return LabelAwareTrainer(networks, config, texts, folder, "made", callbacks, **options)
+    texts = batches.prepare(dataset, config, encoder, stem)
+    return LabelAwareTrainer(networks, config, texts, folder)
 
 
 class Recorder(TrainerCallback):
@@ -93,7 +91,10 @@ class Recorder(TrainerCallback):
         ("batch_size", -1),
         ("lr", 0),
         ("lr", float("nan")),
-        ("lr", "3e-5"),
+        ("lr", float("inf")),
+        ("lr", "small"),
+        ("lr", None),
+        ("lr", True),
         ("temperature", 0),
         ("accumulate", 0),
         ("patience", 0),
@@ -107,49 +108,30 @@ class Recorder(TrainerCallback):
         ("trainable_layers", 0),
         ("seed", 1.0),
         ("seed", -1),
+        ("seed", 2**32),
+        ("drop_last", 1),
         ("dropout", 1),
         ("adam_beta2", 1.0),
+        ("froms", "printed"),
     ],
 )
 def test_config_refuses(name, value):
-    with pytest.raises(ValueError, match=f"{name}: expected .* found"):
+    """The message has the field, what it may be and what it is."""
+    with pytest.raises(ValueError, match=rf"\n{name}\n  .*input_value=.?{value}"):
         Config(**{name: value})
+    with pytest.raises(ValueError, match=name):
+        replace(Config(), **{name: value})
 
 
-@pytest.mark.parametrize(
-    "text, expected",
-    [
-        ("", {}),
-        ("form: printed, lr: 3e-5", {"form": "printed", "lr": 3e-5}),
-        ("patience: 2", {"patience": 2}),
-        ("patience: null, detach_weights: true", {"patience": None, "detach_weights": True}),
-        ("alpha: 1", {"alpha": 1.0}),
-    ],
-)
-def test_parse_changes(text, expected):
-    assert training.parse_changes(text) == expected
+def test_a_setting_is_what_yaml_makes_of_it():
+    assert Config(lr="3e-5").lr == 3e-5
+    assert Config(alpha=1, dropout=0) == Config(alpha=1.0, dropout=0.0)
+    assert json.dumps(asdict(Config(alpha=1))) == json.dumps(asdict(Config(alpha=1.0)))
 
 
-@pytest.mark.parametrize(
-    "text, message",
-    [
-        ("froms: printed", "'froms' is no setting; there are: loss, seed, "),
-        ("printed", "'printed' is no setting"),
-        ("form", r"form: expected one of \('released', 'printed'\), found None"),
-        ("seed: 1.5", "seed: expected int, found 1.5"),
-        ("seed: true", "seed: expected int, found True"),
-        ("patience: many", r"patience: expected int \| None, found 'many'"),
-        ("lr: small", "lr: expected float, found 'small'"),
-        ("lr: null", "lr: expected float, found None"),
-        ("lr: true", "lr: expected float, found True"),
-        ("form: printed lr: 3e-5", "expected something like 'form: printed, lr: 3e-5', found"),
-        ("}", "expected something like"),
-        ("[1]: 2", "expected something like"),
-    ],
-)
-def test_parse_changes_refuses(text, message):
-    with pytest.raises(ValueError, match=f"^changes: {message}"):
-        training.parse_changes(text)
+def test_settings_do_not_change():
+    with pytest.raises(FrozenInstanceError):
+        Config().lr = 1e-3
 
 
 RECIPES = {  # the differences, from the list in paper.RECIPES and the paper's text
@@ -247,11 +229,6 @@ OTHER = {  # another value of each setting
     "augmentation": "none",
     "replaced": 0.1,
 }
-
-
-def test_a_whole_number_is_the_same_setting():
-    assert Config(alpha=1, dropout=0) == Config(alpha=1.0, dropout=0.0)
-    assert json.dumps(asdict(Config(alpha=1))) == json.dumps(asdict(Config(alpha=1.0)))
 
 
 @pytest.mark.parametrize("name", [f.name for f in fields(Config)])
@@ -353,16 +330,19 @@ def test_history(finished, loss):
             assert row["loss"] == pytest.approx(joint)
 
 
-@pytest.mark.parametrize("texts, per_epoch", [(103, [3, 6, 9, 12]), (1000, [2, 4, 100])])
-def test_an_epoch_has_fifty_windows_at_most(made_dataset, config, tmp_path, texts, per_epoch):
-    rows = made_dataset.train.iloc[np.arange(texts) % 32].reset_index(drop=True)
-    made = replace(made_dataset, train=rows)
-    settings = config("ce", batch_size=1 if texts < 1000 else 10, epochs=2)
-    trace = pd.read_csv(train(made, settings, tmp_path).folder / "history.csv")
-    for _, epoch in trace.groupby("epoch"):
-        assert len(epoch) <= 50
-    assert set(per_epoch) <= set(trace.step)
-    assert trace.step.iloc[-1] == (206 if texts < 1000 else 200)
+@pytest.mark.parametrize("count, expected", [(4, 4), (50, 50), (51, 26), (103, 35), (1000, 50)])
+def test_an_epoch_has_fifty_windows_at_most(count, expected):
+    """Of equal length but for the last, which ends with the epoch."""
+    trainer = SimpleNamespace(batches=range(2 * count), config=Config(accumulate=2))
+    logged = []
+    for step in range(1, 3 * count + 1):
+        control = TrainerControl()
+        state = TrainerState(global_step=step)
+        LabelAwareTrainer.on_step_end(trainer, None, state, control)
+        logged += [step] * control.should_log
+    assert len(logged) == 3 * expected
+    assert {count, 2 * count, 3 * count} <= set(logged)
+    assert [step - count for step in logged[expected : 2 * expected]] == logged[:expected]
 
 
 @pytest.mark.parametrize("loss", LOSSES)
@@ -434,7 +414,7 @@ def test_a_finished_run_is_read(finished, made_dataset, config, monkeypatch, cap
     monkeypatch.setattr(batches, "prepare", lambda *_: pytest.fail("the run was done again"))
     folder = finished["scl"].folder
     again = train(made_dataset, config("scl", epochs=2), folder.parent)
-    assert capsys.readouterr().out == f"scl seed 0: finished earlier, read from {folder}\n"
+    assert capsys.readouterr().out == f"finished earlier, read from {folder}\n"
     assert again.summary == finished["scl"].summary
     pd.testing.assert_frame_equal(again.predictions, finished["scl"].predictions)
 
@@ -487,7 +467,7 @@ def test_views_go_with_their_texts(made_dataset, config):
     train_texts = list(made_dataset.train.text)
     for recipe in ("released", "paper", "none"):
         settings = config(augmentation=recipe, replaced=0.5)
-        texts = batches.prepare(made_dataset, settings, encoder, None, CPU)
+        texts = batches.prepare(made_dataset, settings, encoder, None)
         expected = {split: list(getattr(made_dataset, split).text) for split in data.SPLITS}
         if recipe != "none":
             expected["views"] = augment.synonym_views(train_texts, 0.5, recipe=recipe)
@@ -534,7 +514,8 @@ LENGTHS = torch.randint(3, 60, (457,), generator=torch.Generator().manual_seed(0
 def batches_of(lengths=LENGTHS, rank=0, processes=1, order="random", drop_last=True, seed=0):
     items = [torch.zeros(length) for length in lengths]
     texts = batches.Texts({"train": items}, {"train": torch.zeros(len(items))})
-    return Batches(texts, 10, order, drop_last, seed, slice(rank, None, processes))
+    settings = Config(order=order, drop_last=drop_last, seed=seed)
+    return Batches(texts, settings, slice(rank, None, processes))
 
 
 @pytest.mark.parametrize("order", ["random", "length"])
@@ -767,8 +748,8 @@ def test_outputs_are_those_of_one_text_at_a_time(made_dataset, config, precision
     texts = [*made_dataset.train.text, *made_dataset.test.text]
     items = [torch.tensor(ids) for ids in encoder.tokenizer(texts)["input_ids"]]
     for network in networks.children():
-        together = batches.outputs(network, items, CPU, precision)
-        alone = [batches.outputs(network, [item], CPU, precision) for item in items]
+        together = batches.outputs(network, items, precision)
+        alone = [batches.outputs(network, [item], precision) for item in items]
         for name, values in together.items():
             assert values.dtype == torch.float32 and values.std() > 1e-3
             expected = torch.cat([one[name] for one in alone])
@@ -782,10 +763,7 @@ def test_outputs_are_those_of_one_text_at_a_time(made_dataset, config, precision
     "patience, epochs, reached, best",
     [
         (None, 4, [10, 30, 30, 20], 2),
-        (None, 4, [10, 20, 20, 40], 4),
-        (9, 4, [10, 20, 5, 5], 2),
         (1, 9, [10, 10], 1),
-        (2, 9, [10, 30, 30, 20], 2),
         (2, 9, [10, 20, 5, 40, 40, 30], 4),
     ],
 )
@@ -813,23 +791,13 @@ def test_best_epoch_is_the_first_maximum_and_its_weights_are_kept(
     np.testing.assert_allclose(result.probabilities(split="valid"), by_epoch[best - 1], atol=1e-5)
 
 
-LEARNING = [
-    ("ce", {"augmentation": "none", "epochs": 32}),
-    ("ce", {}),
-    ("scl", {}),
-    ("lcl", {}),
-    ("lcl", {"trainable_layers": 1, "epochs": 24}),
-]
-
-
-@pytest.mark.parametrize("loss, changes", LEARNING, ids=str)
-def test_learning_happens(made_dataset, config, tmp_path, loss, changes):
-    settings = config(loss, **{"epochs": 16, "batch_size": 4, "pooling": "mean"} | changes)
-    first, *_, last = train(made_dataset, settings, tmp_path).summary["history"]
+@pytest.mark.parametrize("loss, layers", [("scl", None), ("lcl", 1)])
+def test_learning_happens(made_dataset, config, tmp_path, loss, layers):
+    changes = {"epochs": 16, "batch_size": 4, "pooling": "mean", "trainable_layers": layers}
+    first, *_, last = train(made_dataset, config(loss, **changes), tmp_path).summary["history"]
     assert last["loss"] < first["loss"] - 0.2
-    for name in ("ce_encoder", "ce_weighting"):
-        if name in first:
-            assert 0.9 < first[name] < 1.3 and last[name] < 0.7 * first[name]
+    for name in {"ce_encoder", "ce_weighting"} & first.keys():
+        assert 0.9 < first[name] < 1.3 and last[name] < 0.8 * first[name]
     if loss == "scl":
         assert last["contrastive"] < first["contrastive"] - 0.2
 
@@ -849,7 +817,7 @@ def test_frozen_layers_are_not_counted(made_dataset, config, finished, tmp_path)
 
 
 def test_training_that_fails_says_where(made_dataset, config, tmp_path):
-    message = r"^ce seed 0: the loss is not finite in step [2345] .*: .*loss (nan|inf).*now 1e\+30"
+    message = r"^the loss is not finite in step [2345] .* learning rate \(now 1e\+30\)"
     with pytest.raises(FloatingPointError, match=message):
         train(made_dataset, config("ce", lr=1e30), tmp_path)
     assert not list(tmp_path.glob("made*"))
@@ -860,10 +828,8 @@ def test_out_of_memory_says_what_helps(made_dataset, config, tmp_path, monkeypat
         raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
 
     monkeypatch.setattr(training, "loss_terms", terms)
-    advice = (
-        r"^lcl seed 0: the memory of .* for batches of 8 texts .*gradient_checkpointing=True .*"
-    )
-    with pytest.raises(MemoryError, match=advice + r"batch_size with accumulate [^\n]*$"):
+    advice = r"memory does not suffice.* gradient_checkpointing=True .* batch_size with accumulate "
+    with pytest.raises(MemoryError, match=advice):
         train(made_dataset, config(), tmp_path)
 
 
@@ -876,29 +842,24 @@ def loss_curve(result):
 
 def test_accumulated_batches_are_one_large_batch(made_dataset, config, tmp_path):
     """For cross-entropy, without dropout; the contrastive loss compares within a batch only."""
-
-    def run(loss, size, accumulate):
-        settings = config(loss, batch_size=size, accumulate=accumulate, dropout=0.0, epochs=2)
-        return train(made_dataset, settings, tmp_path)
-
-    once, twice = run("ce", 16, 1), run("ce", 8, 2)
-    assert once.summary["steps"] == twice.summary["steps"] == 4
+    runs = []
+    for size, accumulate in ((16, 1), (8, 2)):
+        settings = config("ce", batch_size=size, accumulate=accumulate, dropout=0.0)
+        runs.append(train(made_dataset, settings, tmp_path))
+    once, twice = runs
+    assert once.summary["steps"] == twice.summary["steps"] == 2
     np.testing.assert_allclose(loss_curve(once), loss_curve(twice), atol=1e-5)
     np.testing.assert_allclose(once.probabilities(), twice.probabilities(), atol=1e-5)
-    scl = [loss_curve(run("scl", 16, 1)), loss_curve(run("scl", 8, 2))]
-    assert abs(scl[0] - scl[1]).max() > 0.1
-    assert run("ce", 8, 3).summary["steps"] == 4  # of 3 batches and of 1
 
 
-@pytest.mark.parametrize("trainable_layers", [None, 1])
-def test_gradient_checkpointing_changes_no_number(made_dataset, config, tmp_path, trainable_layers):
+def test_gradient_checkpointing_changes_no_number(made_dataset, config, tmp_path):
     seen = []
 
     class Look(TrainerCallback):
         def on_step_end(self, args, state, control, model, **_):
             seen.append(all(network.is_gradient_checkpointing for network in model.children()))
 
-    settings = config(trainable_layers=trainable_layers)
+    settings = config(trainable_layers=1)
     plain = train(made_dataset, settings, tmp_path / "plain")
     options = {"gradient_checkpointing": True}
     less = train(made_dataset, settings, tmp_path / "less", callbacks=[Look()], **options)
@@ -911,18 +872,17 @@ def test_gradient_checkpointing_changes_no_number(made_dataset, config, tmp_path
 
 def test_compiled_equals_eager(made_dataset, config, tmp_path):
     """Without dropout, which a compiler draws otherwise, and without a C++ compiler."""
-    settings = config("scl", dropout=0.0)
+    settings = config("ce", dropout=0.0, trainable_layers=1)
     eager = train(made_dataset, settings, tmp_path / "eager")
-    options = {"torch_compile": True, "torch_compile_backend": "aot_eager"}
+    options = {"torch_compile": True, "torch_compile_backend": "eager"}
     compiled = train(made_dataset, settings, tmp_path / "compiled", **options)
     np.testing.assert_allclose(loss_curve(eager), loss_curve(compiled), atol=1e-4)
     np.testing.assert_allclose(eager.probabilities(), compiled.probabilities(), atol=1e-4)
 
 
-@pytest.mark.parametrize("changes", [{"batch_size": 11, "epochs": 2}, {"epochs": 9, "patience": 1}])
-def test_progress_is_one_line_that_ends_at_its_end(made_dataset, config, tmp_path, capsys, changes):
-    """Also where batches are left out, or training stops early."""
-    train(made_dataset, config("ce", **changes), tmp_path)
+def test_progress_is_one_line_that_ends_at_its_end(made_dataset, config, tmp_path, capsys):
+    """Also where batches are left out."""
+    train(made_dataset, config("ce", batch_size=11, epochs=2), tmp_path)
     shown = capsys.readouterr().err
     assert shown.count("\n") == 1 and shown.endswith("\n")
     last = shown.split("\r")[-1]
@@ -936,11 +896,14 @@ def test_in_a_notebook_progress_is_a_line_of_text(monkeypatch):
         def update(self, shown, raw):
             updates.append(shown["text/plain"])
 
-    monkeypatch.setattr("IPython.get_ipython", lambda: SimpleNamespace(kernel=True))
-    monkeypatch.setattr("IPython.display.display", lambda *_, **__: Handle())
-    with training.tqdm(total=2, **training.notebook_line()) as bar:
-        bar.update(2)
-    assert updates and "2/2" in updates[-1] and "100%" in updates[-1]
+    monkeypatch.setattr(training, "get_ipython", lambda: SimpleNamespace(kernel=True))
+    monkeypatch.setattr(training.display, "display", lambda *_, **__: Handle())
+    progress, state = training.ProgressLine("made"), TrainerState(max_steps=2)
+    progress.on_train_begin(None, state, None)
+    for state.global_step in (1, 2):
+        progress.on_step_end(None, state, None)
+    progress.on_train_end(None, state, None)
+    assert "made: 100%" in updates[-1] and "2/2" in updates[-1]
 
 
 @pytest.mark.parametrize("report_to", ["tensorboard", "no_such_thing"])
@@ -970,28 +933,25 @@ def test_several_gpus_without_a_launcher_are_not_used_by_torch_itself(
 
 
 class Stop(TrainerCallback):
-    """Ends the process or the call when the checkpoint of an epoch is written."""
+    """Ends the call when the checkpoint of an epoch is written."""
 
-    def __init__(self, epoch, kill=False):
-        self.epoch, self.kill = epoch, kill
+    def __init__(self, epoch):
+        self.epoch = epoch
 
     def on_save(self, args, state, control, **_):
         if round(state.epoch) == self.epoch:
-            if self.kill:
-                os.kill(os.getpid(), signal.SIGKILL)
             raise KeyboardInterrupt
 
 
 STOPPED = [
-    {},
     {"loss": "scl", "trainable_layers": 1, "accumulate": 3},
-    {"loss": "ce", "order": "length", "patience": 1},
+    {"order": "length", "patience": 2},
 ]
 
 
 @pytest.mark.parametrize("changes", STOPPED, ids=str)
 def test_a_stopped_run_goes_on(made_dataset, config, tmp_path, changes):
-    settings = config(**{"epochs": 4} | changes)
+    settings = config(**{"epochs": 3} | changes)
     expected = train(made_dataset, settings, tmp_path / "unbroken")
     for epoch in (1, 2):
         with pytest.raises(KeyboardInterrupt):
@@ -1004,47 +964,18 @@ def test_a_stopped_run_goes_on(made_dataset, config, tmp_path, changes):
     assert_same(result, expected)
 
 
-def killed(dataset, config, out):
-    torch.set_num_threads(1)
-    train(dataset, config, out, callbacks=[Stop(1, kill=True)])
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL")
-def test_a_killed_run_goes_on(finished, made_dataset, config, tmp_path):
-    spawn = multiprocessing.get_context("spawn")
-    arguments = (made_dataset, config(epochs=2), tmp_path)
-    process = spawn.Process(target=killed, args=arguments)
-    process.start()
-    process.join()
-    assert process.exitcode == -signal.SIGKILL
-    result = train(made_dataset, config(epochs=2), tmp_path)
-    assert [*tmp_path.iterdir()] == [result.folder]
-    assert_same(result, finished["lcl"])
-
-
-def test_a_checkpoint_that_is_not_whole_is_passed_over(finished, made_dataset, config, tmp_path):
-    """Killed while the second was written: its state, which comes last, is not there."""
+def test_checkpoints_that_are_not_whole_are_passed_over(finished, made_dataset, config, tmp_path):
+    """Their state, which is written last, is not there, or was cut off."""
     settings = config(epochs=2)
     with pytest.raises(KeyboardInterrupt):
         train(made_dataset, settings, tmp_path, callbacks=[Stop(1)])
     (work,) = tmp_path.iterdir()
-    (work / "checkpoint-8").mkdir()
-    (work / "checkpoint-8" / "model.safetensors").write_bytes(b"half")
-    assert_same(train(made_dataset, settings, tmp_path), finished["lcl"])
-
-
-def test_a_state_cut_off_in_writing_is_passed_over(finished, made_dataset, config, tmp_path):
-    settings = config(epochs=2)
-    with pytest.raises(KeyboardInterrupt):
-        train(made_dataset, settings, tmp_path, callbacks=[Stop(1)])
-    (work,) = tmp_path.iterdir()
-    (work / "checkpoint-8").mkdir()
-    for torn in ("", '{"epoch": 2.0, "log_his'):
-        (work / "checkpoint-8" / "trainer_state.json").write_text(torn)
-        with pytest.raises(KeyboardInterrupt):
-            train(made_dataset, settings, tmp_path, callbacks=[Stop(2)])
-        shutil.rmtree(work / "checkpoint-8")
-        (work / "checkpoint-8").mkdir()
+    for step, state in ((8, ""), (12, '{"epoch": 2.0, "log_his'), (16, None)):
+        torn = work / f"checkpoint-{step}"
+        torn.mkdir()
+        (torn / "model.safetensors").write_bytes(b"half")
+        if state is not None:
+            (torn / "trainer_state.json").write_text(state)
     assert_same(train(made_dataset, settings, tmp_path), finished["lcl"])
 
 
@@ -1090,37 +1021,6 @@ def test_patience_works_across_a_stop(made_dataset, config, tmp_path, monkeypatc
 
 
 # --- The real thing -------------------------------------------------------------------------------
-
-
-def test_two_steps_of_the_papers_setting(made_dataset, tmp_path, capsys):
-    """Two networks of ELECTRA-base's shape, random weights, 10 texts and their views, float32."""
-    shape = {"embedding_size": 768, "hidden_size": 768, "num_hidden_layers": 12}
-    shape |= {"num_attention_heads": 12, "intermediate_size": 3072, "max_position_embeddings": 512}
-    encoder = models.open_encoder(make_encoder(tmp_path / "encoder", "electra", **shape))
-    rows = [*range(10), *range(16, 22), *range(28, 32)]  # of each class
-    train_rows = made_dataset.train.iloc[rows].reset_index(drop=True)
-    dataset = replace(made_dataset, train=train_rows)
-    settings = Config(encoder=encoder.name)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(os.cpu_count() or 1)
-    networks, _ = training.build(dataset, settings, encoder)
-    texts = batches.prepare(dataset, settings, encoder, None, CPU)
-    trainer = LabelAwareTrainer(networks, settings, texts, tmp_path)
-    trainer.create_optimizer_and_scheduler(10)
-    losses, start = [], time.perf_counter()
-    for rows in trainer.batches:
-        batch = batches.collate([texts[row] for row in rows])
-        trainer.optimizer.zero_grad()
-        trainer.current_gradient_accumulation_steps = 1
-        losses.append(trainer.training_step(trainer.model, batch).item())
-        trainer.optimizer.step()
-    seconds = (time.perf_counter() - start) / 2
-    torch.set_num_threads(threads)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # GiB on Linux
-    with capsys.disabled():
-        print(f"\n2 x ELECTRA-base, 10 + 10 texts: {seconds:.1f} s a step, peak {peak:.1f} GiB")
-    assert len(losses) == 2 and all(math.isfinite(loss) for loss in losses)
-    assert 170e6 < sum(p.numel() for p in networks.parameters()) < 219e6  # a small vocabulary
 
 
 @pytest.mark.data
