@@ -1,18 +1,27 @@
-"""How nbval checks the notebooks; the commands are in the Makefile."""
+"""How nbval checks the notebooks, several at a time; the command is in the Makefile."""
 
 import pytest
+
+# Train nothing, so every output must come out as committed. Of the others only marked
+# cells are compared.
+EXACT = ("03_losses",)
+# May have runs in common, which only one of them may make at a time.
+SHARING = ("00_quickstart", "04_training", "06_entropy")
 
 
 def pytest_collectstart(collector):
     """Never compare warnings, or tables that pandas styles."""
     if hasattr(collector, "skip_compare"):
         collector.skip_compare += ("stderr", "text/html")
+        collector.compare_outputs = collector.path.stem in EXACT
 
 
 def pytest_itemcollected(item):
     """nbval waits five seconds for a cell's output, too little on a busy machine."""
     if hasattr(item, "output_timeout"):
         item.output_timeout = 60
+        stem = item.path.stem
+        item.add_marker(pytest.mark.xdist_group("sharing" if stem in SHARING else stem))
 
 
 def pytest_runtest_makereport(item, call):

@@ -5,6 +5,7 @@ if something is added that the first cell of the notebooks does not install.
 """
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,9 @@ def names(requirements: str) -> set[str]:
 
 
 def main() -> int:
+    if not shutil.which("uv"):
+        print("This needs uv: pip install uv", file=sys.stderr)
+        return 2
     constraints = TESTS / "colab.txt"
     command = ["uv", "pip", "compile", "--quiet", "--no-config", "--no-annotate", "--no-header"]
     command += ["--python-version", "3.13", "--constraint", constraints]
