@@ -14,7 +14,7 @@ OPTIONS ?=
 JOBS ?= 2
 TORCH_CPU_INDEX := --extra-index-url https://download.pytorch.org/whl/cpu
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --quiet --numprocesses $(JOBS)
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --quiet --numprocesses $(JOBS) --dist loadfile
 NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 RESULTS := notebooks/results
 
@@ -28,7 +28,7 @@ check: lint
 
 # How notebooks are compared with their committed outputs: notebooks/conftest.py.
 test: lint
-	@$(PYTEST) --dist loadfile --durations 10
+	@$(PYTEST) --durations 10
 	@rm -rf notebooks/runs/ci
 	@LCLKIT_PROFILE=ci $(PYTEST) --dist loadgroup -p no:python --nbval-lax --nbval-current-env \
 		--nbval-sanitize-with tests/nbval.cfg --nbval-cell-timeout 300 $(NOTEBOOKS)
