@@ -30,7 +30,7 @@ check: lint
 test: lint
 	@$(PYTEST) --durations 10
 	@rm -rf notebooks/runs/ci
-	@LCLKIT_PROFILE=ci $(PYTEST) --dist loadgroup -p no:python --nbval-lax --nbval-current-env \
+	@LCLKIT_PROFILE=ci $(PYTEST) -p no:python --nbval-lax --nbval-current-env \
 		--nbval-sanitize-with tests/nbval.cfg --nbval-cell-timeout 300 $(NOTEBOOKS)
 
 lint: env
