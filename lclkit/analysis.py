@@ -99,29 +99,18 @@ def compare(runs_a: np.ndarray, runs_b: np.ndarray, n_resamples: int = 9999) -> 
         raise ValueError(f"runs_a, runs_b: expected 0 and 1 as (seeds, texts); found {found}")
     gains = a.astype(int) - b.astype(int)  # of each seed on each text
     resampling = {"n_resamples": n_resamples, "random_state": 0}
-    permutation_p = np.nan
+    draws = {"method": "percentile", "batch": 1000, **resampling}
+    texts = stats.bootstrap((100 * gains.mean(0),), np.mean, **draws).confidence_interval
+    t = df = p = low = high = permutation_p = np.nan
     if len(a) > 1:  # the gains are counts of texts, whose sums have no rounding
         flips = {"permutation_type": "samples", **resampling}
         permutation_p = stats.permutation_test((gains.sum(1),), np.sum, **flips).pvalue
-    draws = {"method": "percentile", "batch": 1000, **resampling}
-    texts = stats.bootstrap((100 * gains.mean(0),), np.mean, **draws).confidence_interval
-    return {
-        "difference": 100 * gains.mean(),
-        **_welch(100 * a.mean(1), 100 * b.mean(1)),
-        "permutation_p": permutation_p,
-        "texts_low": texts.low,
-        "texts_high": texts.high,
-    }
-
-
-def _welch(a: np.ndarray, b: np.ndarray) -> dict[str, float]:
-    """Welch's test of the accuracies of seeds, ``(seeds,)``, and its interval."""
-    if len(a) == 1 or np.ptp(a) + np.ptp(b) == 0:
-        return dict.fromkeys(("t", "df", "p", "low", "high"), float("nan"))
-    means = CompareMeans.from_data(a, b)
-    t, p, df = means.ttest_ind(usevar="unequal")
-    low, high = means.tconfint_diff(usevar="unequal")
-    return {"t": t, "df": df, "p": p, "low": low, "high": high}
+    if np.ptp(a.mean(1)) + np.ptp(b.mean(1)) > 0:
+        means = CompareMeans.from_data(100 * a.mean(1), 100 * b.mean(1))
+        t, p, df = means.ttest_ind(usevar="unequal")
+        low, high = means.tconfint_diff(usevar="unequal")
+    row = {"difference": 100 * gains.mean(), "t": t, "df": df, "p": p, "low": low, "high": high}
+    return row | {"permutation_p": permutation_p, "texts_low": texts.low, "texts_high": texts.high}
 
 
 def holm(p_values: Iterable[float]) -> np.ndarray:

@@ -63,9 +63,8 @@ def confusions(counts: dict, classes: tuple[str, ...]) -> tuple[Figure, pd.DataF
         tables[loss] = pd.DataFrame(share, classes, classes).iloc[order, order]
         sns.heatmap(tables[loss], ax=axis, yticklabels=axis is axes[0, 0], **look)
         axis.set(title=loss.upper(), xlabel="predicted")
-        axis.tick_params(labelsize=8 if len(classes) > 12 else 10)
-        axis.tick_params("x", rotation=90)
-        axis.tick_params("y", rotation=0)
+        for side, rotation in (("x", 90), ("y", 0)):
+            axis.tick_params(side, rotation=rotation, labelsize=8 if len(classes) > 12 else 10)
     axes[0, 0].set_ylabel("true")
     figure.colorbar(axes[0, 0].collections[0], ax=axes, label="% of the true class", shrink=0.7)
     rows = pd.concat(tables, names=["loss", "true"])

@@ -7,9 +7,9 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PLACES = sorted([ROOT / "README.md", ROOT / "CITATION.cff", *ROOT.glob("notebooks/*.ipynb")])
-# in a Colab link, an address for pip or git, and the citation file
+# in a Colab link, a command for git, and the citation file
 OWNED = re.compile(
-    r"(colab\.research\.google\.com/github/|git\+https://github\.com/|git clone https://github\.com/"
+    r"(colab\.research\.google\.com/github/|git clone [\w -]*https://github\.com/"
     r"|repository-code: https://github\.com/)[\w.-]+/[\w-]+"
 )
 
@@ -28,6 +28,12 @@ def test_names_the_address_of_pyproject(place):
         for match in OWNED.finditer(place.read_text(encoding="utf-8"))
     }
     assert found == {address()}, "run: make address"
+
+
+@pytest.mark.parametrize("place", PLACES, ids=lambda path: path.name)
+def test_every_place_would_follow_a_fork(place):
+    text = place.read_text(encoding="utf-8")
+    assert address() not in OWNED.sub("", text)
 
 
 if __name__ == "__main__":

@@ -6,8 +6,14 @@ nbval runs the notebooks.
 import ast
 import contextlib
 import io
+import os
 import re
+import shutil
+import subprocess
+import sys
+import sysconfig
 import tokenize
+import venv
 from pathlib import Path
 
 import nbformat
@@ -108,7 +114,59 @@ def test_outputs_are_small(notebook):
 def test_text_comes_before_code_of_each_section(notebook):
     prose = [cell.source for cell in notebook.cells if cell.cell_type == "markdown"]
     words = sum(len(text.split()) for text in prose)
-    assert words >= 6 * sum(statements(cell) for cell in code(notebook))
+    lesson = code(notebook)[1:]  # the first is Colab's
+    assert words >= 6 * sum(statements(cell) for cell in lesson)
+
+
+def test_first_cell_is_the_same_everywhere():
+    assert len({code(read(path))[0].source for path in PATHS}) == 1
+
+
+def in_folder(folder, *command, **more):
+    return subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True, **more)
+
+
+@pytest.mark.slow
+def test_first_cell_works_on_colab(tmp_path):
+    """Runs it twice, in an environment that has all but lclkit, where it may fetch nothing."""
+    kit, content = tmp_path / "kit", tmp_path / "content"
+    content.mkdir()
+    for name in ("lclkit", "notebooks/plans", "notebooks/results"):
+        shutil.copytree(ROOT / name, kit / name)
+    for name in ("pyproject.toml", "LICENSE"):
+        shutil.copy(ROOT / name, kit)
+    git = ("git", "-c", "user.name=a", "-c", "user.email=a@b.c")
+    in_folder(kit, *git, "init", "-q")
+    in_folder(kit, *git, "add", ".")
+    in_folder(kit, *git, "commit", "-q", "-m", "The kit")
+
+    venv.create(tmp_path / "venv", with_pip=False)
+    paths = {"base": str(tmp_path / "venv"), "platbase": str(tmp_path / "venv")}
+    python = Path(sysconfig.get_path("scripts", "venv", paths), Path(sys.executable).name)
+    others = Path(sysconfig.get_path("purelib", "venv", paths), "others.pth")
+    others.write_text(sysconfig.get_path("purelib"))  # without its own .pth files, so no lclkit
+
+    cell = code(read(PATHS[0]))[0].source
+    assert "/content" in cell and "https://github.com" in cell
+    cell = cell.replace("/content", content.as_posix())
+    cell = re.sub(r"https://github\.com/[\w.-]+/[\w-]+", kit.as_uri(), cell)
+    script = f"""
+import pathlib, sys, types
+cell = {cell!r}
+exec(cell)
+assert not any(pathlib.Path({str(content)!r}).iterdir()), "this is not Colab"
+sys.modules["google.colab"] = types.ModuleType("google.colab")
+exec(cell)
+exec(cell)
+import lclkit
+print(pathlib.Path(lclkit.__file__).parent, pathlib.Path("plans").resolve().parent)
+"""
+    offline = {"PIP_NO_INDEX": "1", "PIP_NO_BUILD_ISOLATION": "0"}  # "0": without isolation
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    ran = in_folder(tmp_path, python, "-c", script, env=environment | offline)
+    assert ran.stdout.split()[-2:] == [f"{content}/lclkit/lclkit", f"{content}/lclkit/notebooks"]
+    later = "import lclkit.paper; print(lclkit.paper.__file__)"
+    assert str(content) in in_folder(tmp_path, python, "-c", later, env=environment).stdout
 
 
 def exercises():

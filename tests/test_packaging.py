@@ -1,43 +1,93 @@
 """What is installed, from which file: the lists must agree, and the package must stay thin."""
 
 import re
+import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
-
-tomllib = pytest.importorskip("tomllib" if sys.version_info >= (3, 11) else "tomli")
+import yaml
 
 ROOT = Path(__file__).parents[1]
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PROJECT = SETTINGS["project"]
 WANTED = [*PROJECT["dependencies"], *sum(PROJECT["optional-dependencies"].values(), [])]
 LOCKED = dict(
     re.findall(
         r"^([\w.-]+)==([\w.]+)", (ROOT / "requirements.lock").read_text(), flags=re.MULTILINE
     )
 )
-CONDA_NAMES = {"torch": "pytorch"}
+COLAB = dict(
+    re.findall(
+        r"^([\w-]+)[=>]=([\d.]+)", (ROOT / "tests/colab.txt").read_text(), flags=re.MULTILINE
+    )
+)
+CONDA_NAMES = {"torch": "pytorch", "pyright[nodejs]": "pyright"}
+
+
+def parsed(requirement):
+    """Name, operator and bound of a requirement; a second bound may follow."""
+    pattern = r"([\w-]+)(?:\[\w+\])?(>=|==)([\d.]+)(?:,<[\d.]+)?"
+    return re.fullmatch(pattern, requirement).groups()
+
+
+def number(version):
+    return [int(part) for part in version.split(".")]
 
 
 def test_environment_yml_asks_for_what_pyproject_asks_for():
     lines = re.findall(r"^ +- (.+)$", (ROOT / "environment.yml").read_text(), flags=re.MULTILINE)
     expected = {f"python{PROJECT['requires-python']}", "pip", "pip:", "conda-forge", "-e ."}
     expected |= {
-        re.sub(r"^[\w-]+", lambda name: CONDA_NAMES.get(name[0], name[0]), line) for line in WANTED
+        re.sub(r"^[\w\[\]-]+", lambda name: CONDA_NAMES.get(name[0], name[0]), line)
+        for line in WANTED
     }
     assert set(lines) == expected
 
 
 @pytest.mark.parametrize("wanted", WANTED)
 def test_lock_is_exact_and_fulfils_pyproject(wanted):
-    pattern = r"([\w-]+)(>=|==)([\d.]+)(,<[\d.]+)?"
-    name, operator, bound, _ = re.fullmatch(pattern, wanted).groups()
-
-    def number(version):
-        return [int(part) for part in version.split(".")]
-
+    name, operator, bound = parsed(wanted)
     locked = number(LOCKED[name])
     assert locked == number(bound) if operator == "==" else locked >= number(bound)
+
+
+def test_lock_names_no_address():
+    lock = (ROOT / "requirements.lock").read_text()
+    assert "/" not in lock and "--" not in lock
+
+
+@pytest.mark.parametrize("wanted", PROJECT["dependencies"])
+def test_colab_has_what_pyproject_asks_for(wanted):
+    """Else the first cell of the notebooks must install it; `make colab` asks the registry."""
+    name, _, bound = parsed(wanted)
+    if name != "papermill":
+        assert number(bound) <= number(COLAB[name])
+
+
+def test_python_has_a_lower_bound_only():
+    lowest = PROJECT["requires-python"].removeprefix(">=")
+    assert re.fullmatch(r"3\.\d+", lowest)
+    assert f"(3, {lowest.removeprefix('3.')})" in (ROOT / "Makefile").read_text()
+    assert f"--python-version {lowest} " in (ROOT / "Makefile").read_text()
+    assert SETTINGS["tool"]["ruff"]["target-version"] == f"py{lowest.replace('.', '')}"
+    assert SETTINGS["tool"]["pyright"]["pythonVersion"] == lowest
+    assert f"Python {lowest} or later" in (ROOT / "README.md").read_text()
+
+
+def test_formatter_of_a_commit_is_the_locked_one():
+    (hooks,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+    assert hooks["rev"] == f"v{LOCKED['ruff']}"
+
+
+def test_script_beside_the_clone_can_import_lclkit(tmp_path):
+    """There the clone's own folder is called lclkit too, which an import hook would not survive."""
+    (tmp_path / "lclkit").mkdir()
+    (tmp_path / "script.py").write_text("import lclkit; print(lclkit.__file__)")
+    command = [sys.executable, str(tmp_path / "script.py")]
+    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert ran.stdout.strip().endswith("__init__.py"), "an older installation? make env"
 
 
 def test_lock_pins_one_torch_and_none_of_its_cuda_libraries():
@@ -55,16 +105,15 @@ def test_lclkit_stays_thin():
 
 
 def test_files_that_are_no_code_are_installed_too():
-    setuptools = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
-    patterns = setuptools["package-data"]["lclkit"]
+    patterns = SETTINGS["tool"]["setuptools"]["package-data"]["lclkit"]
     installed = {file for pattern in patterns for file in (ROOT / "lclkit").glob(pattern)}
     files = {file for file in (ROOT / "lclkit").iterdir() if file.is_file()}
     assert files - installed == set((ROOT / "lclkit").glob("*.py"))
 
 
 def test_readme_names_commands_that_exist():
-    readme, makefile = (ROOT / "README.md").read_text(), (ROOT / "Makefile").read_text()
+    readme = (ROOT / "README.md").read_text() + (ROOT / "CONTRIBUTING.md").read_text()
+    makefile = (ROOT / "Makefile").read_text()
     targets = set(re.findall(r"^(\w+):", makefile, flags=re.MULTILINE))
-    named = set(re.findall(r"\bmake (\w+)", readme))
-    assert {"demo", "test"} <= named <= targets
-    assert "PLACEHOLDER" not in readme
+    named = set(re.findall(r"\bmake ([a-z]+)", readme))
+    assert {"demo", "check", "test"} <= named <= targets
