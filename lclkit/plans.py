@@ -16,15 +16,16 @@ from functools import cache
 from hashlib import sha256
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import yaml
 from filelock import FileLock, Timeout
-from pydantic import BaseModel, PositiveFloat, PositiveInt, create_model
+from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt, create_model
 
 from lclkit import files, paper, sources
 
 PLANS = Path(__file__).parents[1] / "notebooks" / "plans"
-STRICT = {"extra": "forbid", "strict": True}
+STRICT = ConfigDict(extra="forbid", strict=True)
 DATASETS = ("supersense", *sources.SOURCES)
 LIFELINE = os.pipe()  # nothing is written to it, and it closes when this process ends
 
@@ -75,7 +76,7 @@ def expand(
         raise ValueError(f"plan: expected a file or one of {names}; found {plan!r}")
     content = Plan.model_validate(yaml.safe_load(file.read_text(encoding="utf-8")))
     notebook = (file.parent / content.notebook).resolve()
-    defaults = {}
+    defaults: dict[str, Any] = {}
     for name, about in papermill.inspect_notebook(str(notebook)).items():
         value = ast.literal_eval(about["default"])
         defaults[name] = (type(value), value)
