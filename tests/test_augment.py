@@ -4,8 +4,8 @@ from functools import partial
 
 import pytest
 
-from lclkit import augment, data
-from lclkit.augment import RECIPES, coverage, synonym_views
+from lclkit import augment
+from lclkit.augment import RECIPES, synonym_views
 
 EACH_RECIPE = pytest.mark.parametrize("recipe", RECIPES)
 SENTENCES = [
@@ -313,36 +313,3 @@ def test_released_candidates_come_as_often_as_they_share_a_synset(token, part):
     )
     assert Counter(augment.synonyms_of_token(token)) == expected
     assert (token == "in") == (not expected) and (token != "dogs" or max(expected.values()) > 1)
-
-
-# coverage
-
-
-@pytest.mark.parametrize(
-    "texts, share",
-    [
-        ([], 0),
-        ([""], 0),
-        (["  "], 0),
-        (["dog"], 1),
-        (["Dogs"], 1),
-        (["the"], 0),
-        (["dog."], 0.5),
-        (["zqxv, the dogs ran 2"], 0.5),
-        (["dog dog dog the"], 0.75),
-        (["dog", "the the the"], 0.25),
-        (["atop though"], 1),
-        (["wasn't"], 1 / 3),
-    ],
-)
-def test_coverage_by_hand(texts, share):
-    assert coverage(texts) == pytest.approx(
-        share
-    )  # "atop" has no synonym, but is known; so is "t" of "wasn ' t"
-
-
-@pytest.mark.data
-def test_coverage_of_real_data(real_data):
-    assert coverage(data.load("empatheticdialogues", real_data).train.text) == pytest.approx(
-        0.695, abs=5e-4
-    )

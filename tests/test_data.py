@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import VARIANTS, load_quietly, rows
+from conftest import VARIANTS, changed, load_quietly, rows
 
 from lclkit import data, paper, sources
 
@@ -32,8 +32,8 @@ def small(classes=("left", "right"), **splits):
         ({"valid": [("here", 2)]}, "valid: label 2 is outside 0 to 1"),
         ({"test": [("here", 0), ("there", -1)]}, "test: label -1 is outside 0 to 1"),
         ({"valid": [("here", 0), (" \n", 0)]}, r"valid: text 1 .* is empty"),
-        ({"test": []}, "no text in test"),
-        ({"train": [("go this way", 0)]}, "class 'right' has no training text"),
+        ({"test": []}, "test: no text"),
+        ({"train": [("go this way", 0)]}, "small: no training text of right"),
     ],
 )
 def test_dataset_refuses(splits, message):
@@ -218,7 +218,7 @@ def test_wrong_sizes(training, tmp_path, monkeypatch):
     source = sources.SOURCES[name]
     train, valid, test = source.sizes["default"]
     sizes = {"default": [train, valid, test + 1]}
-    monkeypatch.setitem(sources.SOURCES, name, replace(source, sizes=sizes))
+    monkeypatch.setitem(sources.SOURCES, name, changed(source, sizes=sizes))
     message = rf"\[{train}, {valid}, {test}\] texts, not .* {test + 1}\]"
     with pytest.raises(data.DataError, match=message):
         data.load(name, tmp_path / "root")
@@ -282,21 +282,27 @@ GOOD = lines(8, 8)
         (GOOD.replace("label", "emotion", 1).encode(), "no column 'label'"),
         (b"text;label\none;a\ntwo;b\n", "no column 'text'"),
         (b"", "no rows|cannot be read"),
-        ((GOOD + "some text,\n").encode(), r"row 17 \(without the header\) has no label"),
-        ((GOOD + "some text\n").encode(), r"row 17 \(without the header\) has no label"),
-        ((GOOD + " ,a\n").encode(), r"row 17 \(without the header\) has no text"),
-        (lines(8, 8, 2).encode(), r"class 'c' has 2 text\(s\); at least 3"),
-        (lines(8).encode(), "at least two classes are needed, found 1"),
+        ((GOOD + "some text,\n").encode(), "row 17 under the header has no label"),
+        ((GOOD + "some text\n").encode(), "row 17 under the header has no label"),
+        ((GOOD + " ,a\n").encode(), "row 17 under the header has no text"),
+        (lines(8, 8, 2).encode(), r"3 texts or more; found \{'c': 2, 'a': 8, 'b': 8\}"),
+        (lines(8).encode(), r"two classes or more.*; found \{'a': 8\}"),
         (b"text,label\n", "no rows"),
         (GOOD.encode() + b"caf\xe9,a\n", "cannot be read as a UTF-8 csv file"),
         (bytes(range(256)) * 20, "cannot be read as a UTF-8 csv file"),
         (b"\x89PNG\r\n\x1a\n" + bytes(range(256)), "cannot be read as a UTF-8 csv file"),
         ((GOOD + '"never closed,a\n').encode(), "cannot be read as a UTF-8 csv file"),
-        ((GOOD + "not quoted, alas,a\n").encode(), "row 17.*quotes"),
-        ((GOOD + "not quoted, alas,a,\n").encode(), "row 17.*quotes"),
+        (
+            (GOOD + "not quoted, alas,a\n").encode(),
+            "Expected 2 fields in line 18, .*quotes",
+        ),
+        (
+            (GOOD + "not quoted, alas,a,\n").encode(),
+            "Expected 2 fields in line 18, .*quotes",
+        ),
         (
             GOOD.replace('"', "").encode(),
-            "row 1 .*quotes",
+            "cannot be read .*quotes",
         ),  # no text is quoted, so every row has three fields
     ],
     ids=[
