@@ -282,6 +282,7 @@ def load_quietly(*arguments, **named) -> data.Dataset:
     """Load, where a warning is an error."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        warnings.simplefilter("ignore", ResourceWarning)  # requests leaves error pages open
         return data.load(*arguments, **named)
 
 

@@ -1,6 +1,4 @@
-import multiprocessing
 from collections import Counter
-from functools import partial
 
 import pytest
 
@@ -79,15 +77,6 @@ def test_independent_of_neighbours_and_order(texts, recipe):
     assert synonym_views([], recipe=recipe) == []
 
 
-def test_independent_of_the_number_of_workers():
-    with multiprocessing.get_context("spawn").Pool(2) as pool:
-        for recipe in RECIPES:
-            parts = pool.map(
-                partial(synonym_views, p=0.5, seed=5, recipe=recipe), [SENTENCES[:1], SENTENCES[1:]]
-            )
-            assert parts[0] + parts[1] == GOLDEN[recipe]
-
-
 def test_a_recipe_that_is_not_known():
     with pytest.raises(
         ValueError, match=r"recipe: expected one of \('paper', 'released'\); found 'none'"
@@ -152,8 +141,8 @@ def test_text_without_synonyms_stays(text):
 
 
 def test_share_of_replaced_words(supersense, replaced):
-    words, marked = replaced(list(supersense.sample(20).train.text), 0.3)
-    assert sum(words) > 3000
+    words, marked = replaced(list(supersense.sample(8).train.text), 0.3)
+    assert sum(words) > 1000
     assert sum(marked) / sum(words) == pytest.approx(0.3, abs=0.015)
     assert all(
         abs(m - 0.3 * n) <= 0.5 + 1e-9 or m == 1 > 0.3 * n

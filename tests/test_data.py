@@ -1,6 +1,7 @@
 import re
 from collections import Counter
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import pandas as pd
@@ -287,7 +288,7 @@ GOOD = lines(8, 8)
         ((GOOD + " ,a\n").encode(), "row 17 under the header has no text"),
         (lines(8, 8, 2).encode(), r"3 texts or more; found \{'c': 2, 'a': 8, 'b': 8\}"),
         (lines(8).encode(), r"two classes or more.*; found \{'a': 8\}"),
-        (b"text,label\n", "no rows"),
+        (b"text,label\n", r"two classes or more.*; found \{\}"),
         (GOOD.encode() + b"caf\xe9,a\n", "cannot be read as a UTF-8 csv file"),
         (bytes(range(256)) * 20, "cannot be read as a UTF-8 csv file"),
         (b"\x89PNG\r\n\x1a\n" + bytes(range(256)), "cannot be read as a UTF-8 csv file"),
@@ -400,6 +401,9 @@ def test_supersense_agrees_with_nltk(supersense):
     assert not wrong and len(absent) <= 2  # a definition that occurs twice is left out
 
 
+real = cache(load_quietly)  # each is read once
+
+
 def sizes(dataset):
     return tuple(len(getattr(dataset, split)) for split in data.SPLITS)
 
@@ -411,7 +415,7 @@ def sizes(dataset):
     [(ED, 32), ("goemotions", 27), ("isear", 7), ("emoint", 4), ("sst5", 5), ("sst2", 2)],
 )
 def test_real_sizes(real_data, name, classes, variant):
-    dataset = load_quietly(name, real_data, variant)
+    dataset = real(name, real_data, variant)
     more = (name, variant) == ("emoint", "default")
     assert sizes(dataset) == tuple(n + more for n in paper.SIZES[name])
     assert len(dataset.classes) == classes
@@ -420,7 +424,7 @@ def test_real_sizes(real_data, name, classes, variant):
 @pytest.mark.data
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_real_ed(real_data, variant):
-    dataset = load_quietly(ED, real_data, variant)
+    dataset = real(ED, real_data, variant)
     assert set().union(*paper.SUBSETS.values()) < set(dataset.classes)
     found = {name: sizes(dataset.subset(name)) for name in paper.SUBSETS}
     assert found == {
@@ -437,7 +441,7 @@ def test_real_ed(real_data, variant):
 
 @pytest.mark.data
 def test_real_ed_situations_are_not_utterances(real_data):
-    situations, utterances = (data.load(ED, real_data, variant) for variant in ("default", "paper"))
+    situations, utterances = (real(ED, real_data, variant) for variant in ("default", "paper"))
     assert [
         int((getattr(situations, split).text == getattr(utterances, split).text).sum())
         for split in data.SPLITS
@@ -447,7 +451,7 @@ def test_real_ed_situations_are_not_utterances(real_data):
 @pytest.mark.data
 def test_real_goemotions(real_data):
     dataset, released = (
-        data.load("goemotions", real_data, variant) for variant in ("default", "released")
+        real("goemotions", real_data, variant) for variant in ("default", "released")
     )
     assert dataset.classes == tuple(
         (real_data / "goemotions" / "emotions.txt").read_text().split()[:27]
@@ -473,7 +477,7 @@ def test_real_goemotions(real_data):
 @pytest.mark.data
 def test_real_isear(real_data):
     dataset, released, stratified = (
-        data.load("isear", real_data, variant) for variant in ("default", "released", "stratified")
+        real("isear", real_data, variant) for variant in ("default", "released", "stratified")
     )
     assert sizes(stratified) == (4_489, 1_497, 1_497)
     texts = pd.concat([getattr(stratified, split).text for split in data.SPLITS])
@@ -494,7 +498,7 @@ def test_real_isear(real_data):
 
 @pytest.mark.data
 def test_real_emoint(real_data):
-    dataset, released, printed = (data.load("emoint", real_data, variant) for variant in VARIANTS)
+    dataset, released, printed = (real("emoint", real_data, variant) for variant in VARIANTS)
     for split in data.SPLITS:
         assert list(getattr(dataset, split).text[1:]) == list(getattr(released, split).text)
     assert Counter(released.train.label)[0] == 856
@@ -513,7 +517,7 @@ def test_real_emoint(real_data):
 
 @pytest.mark.data
 def test_real_sst(real_data):
-    five, two = data.load("sst5", real_data), data.load("sst2", real_data)
+    five, two = real("sst5", real_data), real("sst2", real_data)
     assert [
         list(getattr(five, split).label.value_counts().sort_index()) for split in data.SPLITS
     ] == [[1_092, 2_218, 1_624, 2_322, 1_288], [139, 289, 229, 279, 165], [279, 633, 389, 510, 399]]

