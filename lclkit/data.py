@@ -3,7 +3,7 @@
 import csv
 import hashlib
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
@@ -43,13 +43,15 @@ class Dataset:
                 raise DataError(f"{where}: no text")
             outside = frame.label[~frame.label.isin(labels)]
             if len(outside):
-                raise DataError(f"{where}: label {outside.iloc[0]} is outside 0 to {labels[-1]}")
+                raise DataError(
+                    f"{where}: label {outside.iloc[0]} is outside 0 to {len(labels) - 1}"
+                )
             empty = frame.text.str.strip() == ""
             if empty.any():
                 raise DataError(f"{where}: text {empty.argmax()} (counted from 0) is empty")
-        untrained = [self.classes[label] for label in labels if label not in set(self.train.label)]
+        untrained = sorted(set(labels) - set(self.train.label))
         if untrained:
-            raise DataError(f"{self.name}: no training text of {', '.join(untrained)}")
+            raise DataError(f"{self.name}: no training text of {self.classes[untrained[0]]}")
 
     def __repr__(self) -> str:
         sizes = " / ".join(f"{len(frame):,}" for frame in self._frames().values())
@@ -67,7 +69,7 @@ class Dataset:
                 digest.update(f"\0{split}\0{label}\0{text}".encode())
         return digest.hexdigest()
 
-    def subset(self, classes: str | Iterable[str]) -> Self:
+    def subset(self, classes: str | Collection[str]) -> Self:
         """Only some classes: their names, or the name of a subset of section 5.3 ("4-hard-a").
 
         Labels are renumbered; the classes keep their order. Raises DataError for an unknown name.
@@ -126,9 +128,8 @@ def load(name: str | Path, root: str | Path | None = None, variant: str = "defau
         title = name if variant == "default" else f"{name}-{variant}"
         dataset = _assemble(title, rows, **about)
     except (DataError, OSError, ValueError, csv.Error) as error:
-        advice = f"move {folder} away and run: python -m lclkit fetch {name}"
-        message = f"{name} is damaged or another version: {error}; {advice}"
-        raise DataError(message) from None
+        message = f"{name} is damaged or another version: {error}; move {folder} away and run:"
+        raise DataError(f"{message} python -m lclkit fetch {name}") from None
     known = {file: about["sha256"] for file, about in source.files.items()}
     unknown = [file for file in known if pooch.file_hash(folder / file) != known[file]]
     if unknown:
@@ -138,7 +139,7 @@ def load(name: str | Path, root: str | Path | None = None, variant: str = "defau
     return dataset
 
 
-def _check_known(what: str, name: str, known: Iterable[str]) -> None:
+def _check_known(what: str, name: str, known: Collection[str]) -> None:
     if name not in known:
         raise DataError(f"unknown {what} {name!r}; known: {', '.join(known)}")
 
@@ -159,15 +160,13 @@ def _own_csv(path: Path) -> Dataset:
     try:
         with warnings.catch_warnings(action="error"):  # of rows with more fields than the header
             rows = pd.read_csv(path, **options).fillna("")
-    except (OSError, ValueError, pd.errors.ParserWarning) as error:
-        reason = f"{' '.join(str(error).split())} (texts with commas stand in quotes)"
+        rows = rows[["text", "label"]]
+    except (OSError, ValueError, LookupError, pd.errors.ParserWarning) as error:
+        reason = f"{' '.join(str(error).split())} (it needs text and label; commas need quotes)"
         raise DataError(f"{path} cannot be read as a UTF-8 csv file: {reason}") from None
-    for column in ("text", "label"):
-        if column not in rows:
-            raise DataError(f"{path} has no rows or no column {column!r}; it needs text and label")
-        empty = rows[column].str.strip() == ""
-        if empty.any():
-            raise DataError(f"{path}: row {empty.argmax() + 1} under the header has no {column}")
+    empty = (rows.map(str.strip) == "").any(axis=1)
+    if empty.any():
+        raise DataError(f"{path}: row {empty.argmax() + 1} under the header lacks text or label")
     repeats = rows.text.duplicated()
     if repeats.any():  # they could be in train and test
         warnings.warn(f"{path}: {repeats.sum()} repeated texts are left out", stacklevel=3)
@@ -197,7 +196,6 @@ def _supersense() -> Dataset:
             numbers, gloss = line.split(" | ", 1)
             definition = gloss.split(' "')[0].strip(" ;\n")  # without examples
             rows.append((definition, names[numbers.split(" ")[1]].removeprefix("noun.")))
-    frame = pd.DataFrame(rows, columns=["text", "label"])
-    frame = frame[(frame.label != "Tops") & (frame.text != "")]
+    frame = pd.DataFrame(rows, columns=["text", "label"]).query("label != 'Tops' and text != ''")
     frame = frame.drop_duplicates("text", keep=False)  # they could be in train and test
     return _split("supersense", frame, held_out=1 / 6, **sources.SUPERSENSE)

@@ -45,5 +45,5 @@ def provenance() -> dict:
         describe = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
         answer = subprocess.run(describe, cwd=root, capture_output=True, text=True)
         commit = answer.stdout.strip() or None
-    finished = time.strftime("%Y-%m-%dT%H:%M:%S%z")
-    return {"versions": versions, "git_commit": commit, "finished": finished}
+    now = time.strftime("%Y-%m-%dT%H:%M:%S%z")
+    return {"versions": versions, "git_commit": commit, "finished": now}

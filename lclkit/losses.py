@@ -15,7 +15,6 @@ from torch.distributed.nn.functional import all_gather
 from torch.nn.functional import cross_entropy
 
 FORMS = ("released", "printed")
-REDUCTIONS = ("mean", "sum")
 
 
 def self_loss(features: Tensor, view_of: Tensor, temperature: float = 0.3) -> Tensor:
@@ -63,8 +62,8 @@ def lcl_loss(
 
     features: ``(N, d)`` unit-norm rows; N = 2K: K texts, then their K augmented views.
     labels: ``(N,)`` integers in ``[0, C)``. temperature: tau > 0.
-    log_weights: ``(N, C)`` log-probabilities, ``logits.log_softmax(1)`` (Eq. 5); None gives SCL. A
-        comparison of weight 0 drops out. An own class of weight 0 makes the anchor's released loss
+    log_weights: ``(N, C)`` log-probabilities, ``logits.log_softmax(1)`` (Eq. 5); None gives SCL.
+        Weight 0 of a negative drops it; of the own class it makes the released loss of the anchor
         0, and the printed one infinite, which is an error.
     form: "released" has the positive's weight outside the log, as the authors' code does and their
         results follow; "printed" has it inside, as Eq. 3 is printed. Released can be negative.
@@ -74,13 +73,12 @@ def lcl_loss(
     gather: take the rows of all processes of torch.distributed, if any; each has N. All processes
         get the loss of one with all rows, and after DDP's averaging its gradients.
     validate: check values too, which waits for the device; never while torch.compile traces.
-
-    Raises ValueError that names the argument, what was expected and what was found.
+        A ValueError names the argument, what was expected and what was found.
     """
     if form not in FORMS:
         raise ValueError(f"form: expected one of {FORMS}; found {form!r}")
-    if reduction not in REDUCTIONS:
-        raise ValueError(f"reduction: expected one of {REDUCTIONS}; found {reduction!r}")
+    if reduction not in ("mean", "sum"):
+        raise ValueError(f"reduction: expected 'mean' or 'sum'; found {reduction!r}")
     if not temperature > 0:
         raise ValueError(f"temperature: expected a number above 0; found {temperature}")
     validate = validate and not torch.compiler.is_compiling()
@@ -90,8 +88,7 @@ def lcl_loss(
     log_w = None
     if log_weights is not None:
         log_w = log_weights.detach() if detach_weights else log_weights
-        lowest = torch.finfo(h.dtype).min / 4  # log 0, but finite: so 0 * log 0 is 0
-        log_w = log_w.to(h.dtype).clamp(min=lowest)
+        log_w = log_w.to(h.dtype).clamp(min=torch.finfo(h.dtype).min / 4)  # so 0 * log 0 is 0
     if gather and distributed.is_initialized():
         h, labels = _all_rows(h, validate), _all_rows(labels)
         log_w = None if log_w is None else _all_rows(log_w)
@@ -149,14 +146,13 @@ def _check(features: Tensor, labels: Tensor, log_w: Tensor | None, form: str, va
     """Shapes and dtypes and, if `values`, the values."""
     n = len(features)
     if features.ndim != 2 or n == 0 or not features.is_floating_point():
-        found = f"{tuple(features.shape)} {features.dtype}"
-        raise ValueError(f"features: expected floating (N, d), N > 0; found {found}")
+        raise ValueError(
+            f"features: expected float (N > 0, d); found {features.dtype} {features.shape}"
+        )
     if labels.shape != (n,) or labels.is_floating_point():
-        found = f"{tuple(labels.shape)} {labels.dtype}"
-        raise ValueError(f"labels: expected ({n},) integers; found {found}")
+        raise ValueError(f"labels: expected ({n},) integers; found {labels.dtype} {labels.shape}")
     if log_w is not None and (log_w.ndim != 2 or len(log_w) != n or not log_w.is_floating_point()):
-        found = f"{tuple(log_w.shape)} {log_w.dtype}"
-        raise ValueError(f"log_weights: expected floating ({n}, C); found {found}")
+        raise ValueError(f"log_weights: expected float ({n}, C); found {log_w.dtype} {log_w.shape}")
     if values:
         _check_ones(features.norm(dim=1), "features: expected normalised rows; found norms")
     if values and log_w is not None:

@@ -1,7 +1,4 @@
-"""The raw files of the six data sets, and WordNet: where they are and how they are read.
-
-Addresses, hashes, licences and formats stand in sources.toml, which explains its fields.
-"""
+"""The raw files of the six data sets, as sources.toml tells, and WordNet: to find, fetch, read."""
 
 import contextlib
 import csv

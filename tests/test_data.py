@@ -280,12 +280,15 @@ GOOD = lines(8, 8)
 @pytest.mark.parametrize(
     "content, message",
     [
-        (GOOD.replace("label", "emotion", 1).encode(), "no column 'label'"),
-        (b"text;label\none;a\ntwo;b\n", "no column 'text'"),
-        (b"", "no rows|cannot be read"),
-        ((GOOD + "some text,\n").encode(), "row 17 under the header has no label"),
-        ((GOOD + "some text\n").encode(), "row 17 under the header has no label"),
-        ((GOOD + " ,a\n").encode(), "row 17 under the header has no text"),
+        (
+            GOOD.replace("label", "emotion", 1).encode(),
+            r"\['label'\] not in index.*it needs text and label",
+        ),
+        (b"text;label\none;a\ntwo;b\n", "it needs text and label"),
+        (b"", "cannot be read"),
+        ((GOOD + "some text,\n").encode(), "row 17 under the header lacks text or label"),
+        ((GOOD + "some text\n").encode(), "row 17 under the header lacks text or label"),
+        ((GOOD + " ,a\n").encode(), "row 17 under the header lacks text or label"),
         (lines(8, 8, 2).encode(), r"3 texts or more; found \{'c': 2, 'a': 8, 'b': 8\}"),
         (lines(8).encode(), r"two classes or more.*; found \{'a': 8\}"),
         (b"text,label\n", r"two classes or more.*; found \{\}"),
@@ -295,15 +298,15 @@ GOOD = lines(8, 8)
         ((GOOD + '"never closed,a\n').encode(), "cannot be read as a UTF-8 csv file"),
         (
             (GOOD + "not quoted, alas,a\n").encode(),
-            "Expected 2 fields in line 18, .*quotes",
+            "Expected 2 fields in line 18, .*commas need quotes",
         ),
         (
             (GOOD + "not quoted, alas,a,\n").encode(),
-            "Expected 2 fields in line 18, .*quotes",
+            "Expected 2 fields in line 18, .*commas need quotes",
         ),
         (
             GOOD.replace('"', "").encode(),
-            "cannot be read .*quotes",
+            "cannot be read .*commas need quotes",
         ),  # no text is quoted, so every row has three fields
     ],
     ids=[

@@ -38,8 +38,8 @@ class Hub(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     folder: Path
     breaks_after = None  # bytes of the weights; once
-    stays_away = False  # after that
-    gone = False
+    then = ""  # after that it is "gone", that is busy, or "silent": its connections break
+    gone = ""
     asked: list[tuple[str, str | None]]  # the files that were sent, and the ranges
 
     def log_message(self, *_):
@@ -50,7 +50,9 @@ class Hub(BaseHTTPRequestHandler):
 
     def do_GET(self):
         path = self.path.split("?")[0]
-        if self.gone:
+        if self.gone == "silent":
+            self.close_connection = True
+        elif self.gone:
             self.send_error(503)
         elif path.startswith("/api/models/") and "/tree/" in path:
             self.send_json([about(file) for file in sorted(self.folder.iterdir())])
@@ -86,7 +88,7 @@ class Hub(BaseHTTPRequestHandler):
             self.wfile.write(content[:breaks_after])
         if breaks_after:
             type(self).breaks_after = None
-            type(self).gone = self.stays_away
+            type(self).gone = self.then
             self.close_connection = True
 
 
@@ -165,21 +167,21 @@ def test_downloads(hub, opener, repository):
     assert first is None and 0 < int(second.removeprefix("bytes=").rstrip("-")) <= 11_000_000
     assert digest(Path(opened["folder"], "model.safetensors")) == weights
 
-    hub.breaks_after, hub.stays_away = 11_000_000, True  # one that cannot go on is one sentence
-    error = open_encoder()["error"]
-    assert error.startswith(f"the encoder {NAME!r} could not be loaded (") and "\n" not in error
+    for then in ("gone", "silent"):  # one that cannot go on is one sentence
+        hub.breaks_after, hub.then = 11_000_000, then
+        error = open_encoder()["error"]
+        assert error.startswith(f"the encoder {NAME!r} could not be loaded (") and "\n" not in error
+        hub.gone = ""
 
-    hub.gone = False  # and starts anew at the next call
+    hub.asked.clear()  # and starts anew at the next call, with what is missing
     opened = open_encoder()
     assert digest(Path(opened["folder"], "model.safetensors")) == weights
 
     hub.asked.clear()
     assert open_encoder() == opened and not hub.asked  # a second time nothing is fetched
-    hub.gone = True
+    hub.gone = "gone"
     assert open_encoder() == opened  # nor is the hub needed
-    assert opener(HF_HUB_OFFLINE="1", HF_ENDPOINT="http://127.0.0.1:9")() == opened
 
-
-def test_offline_without_a_download_is_one_sentence(opener):
-    error = opener(HF_HUB_OFFLINE="1")()["error"]
-    assert error.startswith(f"the encoder {NAME!r} could not be loaded (") and "\n" not in error
+    offline = opener(HF_HUB_OFFLINE="1", HF_ENDPOINT="http://127.0.0.1:9")
+    assert offline() == opened
+    assert offline("someone/absent")["error"].startswith("the encoder 'someone/absent' could not")
