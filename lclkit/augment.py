@@ -39,8 +39,8 @@ def synonym_views(
     view_of = _paper_view if recipe == "paper" else _released_view
     views = []
     for text in texts:
-        rng = random.Random(f"{seed}\0{text}".encode("utf-8", "surrogatepass"))
-        views.append(view_of(text, p, rng))
+        own_seed = f"{seed}\0{text}".encode("utf-8", "surrogatepass")
+        views.append(view_of(text, p, random.Random(own_seed)))
     return views
 
 
@@ -55,8 +55,7 @@ def synonyms(word: str) -> tuple[str, ...]:
 def synonyms_of_token(token: str) -> list[str]:
     """Those of "released": a lemma as often as it shares a synset; all in small letters."""
     lemmas = _lemmas(token, "a" if token in NLPAUG["prepositions"] else None)
-    others = [lemma.lower() for lemma in lemmas if lemma.lower() != token]
-    return [re.sub("[_-]", " ", lemma) for lemma in others]
+    return [re.sub("[_-]", " ", lemma.lower()) for lemma in lemmas if lemma.lower() != token]
 
 
 @cache
