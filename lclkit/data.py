@@ -38,17 +38,13 @@ class Dataset:
     def __post_init__(self) -> None:
         labels = range(len(self.classes))
         for split, frame in self._frames().items():
-            where = f"{self.name}, {split}"
             if frame.empty:
-                raise DataError(f"{where}: no text")
-            outside = frame.label[~frame.label.isin(labels)]
-            if len(outside):
-                raise DataError(
-                    f"{where}: label {outside.iloc[0]} is outside 0 to {len(labels) - 1}"
-                )
-            empty = frame.text.str.strip() == ""
-            if empty.any():
-                raise DataError(f"{where}: text {empty.argmax()} (counted from 0) is empty")
+                raise DataError(f"{self.name}, {split}: no text")
+            faulty = frame[(frame.text.str.strip() == "") | ~frame.label.isin(labels)]
+            if len(faulty):
+                expected = f"a text, and a label from 0 to {len(labels) - 1}"
+                found = faulty.iloc[0].to_dict()
+                raise DataError(f"{self.name}, {split}: expected {expected}; found {found}")
         untrained = sorted(set(labels) - set(self.train.label))
         if untrained:
             raise DataError(f"{self.name}: no training text of {self.classes[untrained[0]]}")

@@ -30,9 +30,12 @@ def small(classes=("left", "right"), **splits):
 @pytest.mark.parametrize(
     "splits, message",
     [
-        ({"valid": [("here", 2)]}, "valid: label 2 is outside 0 to 1"),
-        ({"test": [("here", 0), ("there", -1)]}, "test: label -1 is outside 0 to 1"),
-        ({"valid": [("here", 0), (" \n", 0)]}, r"valid: text 1 .* is empty"),
+        ({"valid": [("here", 2)]}, "valid: expected .* from 0 to 1; found .*'here', 'label': 2"),
+        ({"test": [("here", 0), ("there", -1)]}, "test: expected .*; found .*'there', 'label': -1"),
+        (
+            {"valid": [("here", 0), (" \n", 0)]},
+            "valid: expected a text.*; found .*'label': 0"),
+        ),
         ({"test": []}, "test: no text"),
         ({"train": [("go this way", 0)]}, "small: no training text of right"),
     ],

@@ -126,17 +126,21 @@ def hub(repository):
 
 
 @pytest.fixture
-def opener(hub, tmp_path):
+def environment(hub, tmp_path):
+    settings = {"HF_ENDPOINT": hub.address, "HF_HOME": str(tmp_path / "home")}
+    return os.environ | {"NO_PROXY": "127.0.0.1", "HF_HUB_OFFLINE": "0"} | settings
+
+
+@pytest.fixture
+def opener(environment):
     """A function that starts a process, which opens an encoder for each call of what it gives."""
     processes = []
 
-    def start(**more):
-        settings = {"HF_ENDPOINT": hub.address, "HF_HOME": str(tmp_path / "home"), **more}
-        environment = os.environ | {"NO_PROXY": "127.0.0.1", "HF_HUB_OFFLINE": "0"} | settings
+    def start(**settings):
         process = subprocess.Popen(
             [sys.executable, "-c", OPEN],
             cwd=ROOT,
-            env=environment,
+            env=environment | settings,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -185,3 +189,14 @@ def test_downloads(hub, opener, repository):
     offline = opener(HF_HUB_OFFLINE="1", HF_ENDPOINT="http://127.0.0.1:9")
     assert offline() == opened
     assert offline("someone/absent")["error"].startswith("the encoder 'someone/absent' could not")
+
+
+def test_fetch_gets_the_encoders_of_all_plans(hub, environment):
+    command = [sys.executable, "-m", "lclkit", "fetch", "--encoders"]
+    options = {"cwd": ROOT, "capture_output": True, "text": True}
+    ran = subprocess.run(command, env=environment, **options)
+    assert ran.returncode == 0, ran.stderr
+    assert {file for file, _ in hub.asked} >= {"config.json", "model.safetensors"}
+    hub.gone = "gone"  # from now on no process needs it
+    again = subprocess.run(command, env=environment | {"HF_HUB_OFFLINE": "1"}, **options)
+    assert (again.returncode, again.stdout) == (0, ran.stdout)

@@ -229,7 +229,22 @@ def plan(cluster, tmp_path):
     plan.hold.unlink(missing_ok=True)
 
 
-def test_an_array_of_shares_finishes_a_plan_and_each_run_has_its_gpu(plan):
+@pytest.fixture(scope="module")
+def over(cluster, tmp_path_factory):
+    """A plan and its job, which is over Slurm's limit: that is in minutes, so the end is moved.
+
+    It is early, for Slurm looks for such jobs twice a minute.
+    """
+    plan = Plan(cluster, tmp_path_factory.mktemp("over") / "here")
+    plan.write(wait=(True,))
+    plan.hold.touch()
+    job = plan.submit(1)
+    wait_for(plan.attempts)
+    cluster("scontrol", "update", f"jobid={job}", "EndTime=now+1")
+    return plan, job
+
+
+def test_an_array_of_shares_finishes_a_plan_and_each_run_has_its_gpu(over, plan):
     plan.write(seeds=2)
     assert plan.finish(plan.submit(2, "--gres=gpu:1")) == ["COMPLETED"] * 2
     assert plan.run_states() == ["finished"] * 2
@@ -251,23 +266,21 @@ def test_a_cancelled_share_is_sent_again_and_does_only_what_is_missing(plan):
     assert [wait for _, wait, _ in plan.attempts()] == ["False", "True", "True"]
 
 
-def test_runs_over_a_limit_are_tried_again(cluster, plan, tmp_path):
-    """One over its plan's limit, one over Slurm's, which are minutes: so its end is moved."""
-    other = Plan(cluster, tmp_path / "other")
-    for each, minutes in ((plan, 0.1), (other, 5)):
-        each.write(wait=(True,), minutes=minutes)
-        each.hold.touch()
-    job, over = plan.submit(1), other.submit(1)
-    wait_for(other.attempts)
-    cluster("scontrol", "update", f"jobid={over}", "EndTime=now+1")
-    assert plan.finish(job) == ["FAILED"]
+def test_runs_over_a_limit_are_tried_again(over, plan):
+    plan.write(wait=(True,), minutes=0.1)
+    plan.hold.touch()
+    assert plan.finish(plan.submit(1)) == ["FAILED"]
     (record,) = plan.records()
     assert record["state"] == "failed" and "longer than its limit" in record["reason"]
-    assert other.finish(over) == ["TIMEOUT"]
+
+    other, job = over
+    assert other.finish(job) == ["TIMEOUT"]
     assert other.run_states() != ["finished"]
+
+    jobs = []
     for each in (plan, other):
         each.hold.unlink()
         each.write(wait=(True,))
-    jobs = [plan.submit(1), other.submit(1)]
+        jobs.append(each.submit(1))
     assert [plan.finish(jobs[0]), other.finish(jobs[1])] == [["COMPLETED"], ["COMPLETED"]]
     assert plan.run_states() == other.run_states() == ["finished"]
