@@ -72,8 +72,8 @@ def fetch(name: str, places: Sequence[Path]) -> Path:
         reason = " ".join(str(error).split())[:400]
         raise DataError(
             f"{name} is missing, or not whole, in {looked}, and could not be fetched "
-            f"({type(error).__name__}: {reason}). Nothing was kept. Try again, or put it in "
-            f"a folder {target.name} (see lclkit/sources.toml) and set LCLKIT_DATA to the folder above."
+            f"({type(error).__name__}: {reason}). Nothing was kept. Try again later, or put it in "
+            f"{target.name} (see lclkit/sources.toml) and set LCLKIT_DATA to the folder above it."
         ) from error
     return target
 

@@ -32,10 +32,7 @@ def small(classes=("left", "right"), **splits):
     [
         ({"valid": [("here", 2)]}, "valid: expected .* from 0 to 1; found .*'here', 'label': 2"),
         ({"test": [("here", 0), ("there", -1)]}, "test: expected .*; found .*'there', 'label': -1"),
-        (
-            {"valid": [("here", 0), (" \n", 0)]},
-            "valid: expected a text.*; found .*'label': 0"),
-        ),
+        ({"valid": [("here", 0), (" \n", 0)]}, "valid: expected a text.*; found .*'label': 0"),
         ({"test": []}, "test: no text"),
         ({"train": [("go this way", 0)]}, "small: no training text of right"),
     ],
