@@ -193,10 +193,7 @@ def test_downloads(hub, opener, repository):
 
 def test_fetch_gets_the_encoders_of_all_plans(hub, environment):
     command = [sys.executable, "-m", "lclkit", "fetch", "--encoders"]
-    options = {"cwd": ROOT, "capture_output": True, "text": True}
-    ran = subprocess.run(command, env=environment, **options)
+    ran = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr
     assert {file for file, _ in hub.asked} >= {"config.json", "model.safetensors"}
-    hub.gone = "gone"  # from now on no process needs it
-    again = subprocess.run(command, env=environment | {"HF_HUB_OFFLINE": "1"}, **options)
-    assert (again.returncode, again.stdout) == (0, ran.stdout)
+    assert environment["HF_HOME"] in ran.stdout
