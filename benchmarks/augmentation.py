@@ -31,7 +31,8 @@ def nlpaug_views():
     import nltk
     from nlpaug.augmenter.word import SynonymAug
 
-    tags = dict.fromkeys(augment.DETERMINERS, "DT") | dict.fromkeys(augment.PREPOSITIONS, "IN")
+    tags = dict.fromkeys(augment.NLPAUG["determiners"], "DT")
+    tags |= dict.fromkeys(augment.NLPAUG["prepositions"], "IN")
     nltk.pos_tag = lambda tokens: [(token, tags.get(token.lower(), "X")) for token in tokens]
     return SynonymAug(aug_src="wordnet").augment
 

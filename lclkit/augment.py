@@ -3,7 +3,9 @@
 import random
 import re
 import string
+import tomllib
 from functools import cache
+from pathlib import Path
 
 from lclkit import paper
 from lclkit.sources import wordnet
@@ -11,22 +13,11 @@ from lclkit.sources import wordnet
 RECIPES = ("paper", "released")
 WORD = re.compile(r"[A-Za-z]+(?:[-'][A-Za-z]+)*")
 
-TOKEN = re.compile(r"\w+|[^\w\s]")  # from here on: "released", as in nlpaug 1.1.0
-MOST = 10  # tokens of a text
-DETERMINERS = frozenset(
-    "a all an another any both each either every neither no some that the these this those".split()
-)
-PREPOSITIONS = frozenset(
-    "about above after around as at before behind by in like near on over through while".split()
-)
-STAY = DETERMINERS | frozenset(string.punctuation)
+# For "released", as in nlpaug 1.1.0.
+TOKEN = re.compile(r"\w+|[^\w\s]")
+NLPAUG = tomllib.loads(Path(__file__).with_name("augment.toml").read_text(encoding="utf-8"))
+STAY = {*NLPAUG["determiners"], *string.punctuation}
 CAPITALISED = re.compile("[A-Z]([^A-Z]*[a-z][^A-Z]*)?")
-SPACING = (
-    (r" ([.,:;?!%]+[ '\"`])", r"\1"),
-    (r" ([.,:;?!%]+)$", r"\1"),
-    (r" ([\[({<]) ", r" \1"),
-    (r" ([\])}>]) ", r"\1 "),
-)
 
 
 def synonym_views(
@@ -37,9 +28,8 @@ def synonym_views(
     "paper" replaces a share p of the words that have a synonym, at least one. "released" is what
     the authors' code gets from nlpaug 1.1.0: int(p * tokens) tokens, but at least 1 and at most 10,
     are drawn from all but determiners and punctuation; of them, those without a synonym stay; all
-    spaces are set anew ("wasn ' t"). nlpaug tags parts of speech. Here determiners and prepositions
-    (which it looks up as adjectives) are word lists, and other words are looked up as every part of
-    speech, so a few more are replaced.
+    spaces are set anew ("wasn ' t"). nlpaug tags parts of speech; here determiners and prepositions
+    are word lists, and other words count as every part of speech, so a few more are replaced.
     Raises ValueError for p outside [0, 1] or an unknown recipe.
     """
     if not 0 <= p <= 1:
@@ -49,21 +39,9 @@ def synonym_views(
     view_of = _paper_view if recipe == "paper" else _released_view
     views = []
     for text in texts:
-        rng = random.Random(f"{seed}\0{text}".encode("utf-8", "surrogatepass"))
-        views.append(view_of(text, p, rng))
+        own_seed = f"{seed}\0{text}".encode("utf-8", "surrogatepass")
+        views.append(view_of(text, p, random.Random(own_seed)))
     return views
-
-
-def coverage(texts: list[str]) -> float:
-    """Share in [0, 1] of the tokens of "released", punctuation included, that are in WordNet.
-
-    The paper does not define its figures (section 4.2). Of the definitions tried, this is nearest:
-    69.5 % for EmpatheticDialogues, SST-2 and SST-5 (paper: ~69), 65.8 for ISEAR (~66), 61.9 for
-    EmoInt (~62), 61.0 for GoEmotions (~61), all in the authors' cleaning. Without tokens it is 0.
-    """
-    tokens = [token for text in texts for token in TOKEN.findall(text)]
-    known = [token for token in tokens if _lemmas(token.lower())]
-    return len(known) / max(1, len(tokens))
 
 
 @cache
@@ -76,9 +54,8 @@ def synonyms(word: str) -> tuple[str, ...]:
 @cache
 def synonyms_of_token(token: str) -> list[str]:
     """Those of "released": a lemma as often as it shares a synset; all in small letters."""
-    lemmas = _lemmas(token, "a" if token in PREPOSITIONS else None)
-    others = [lemma.lower() for lemma in lemmas if lemma.lower() != token]
-    return [re.sub("[_-]", " ", lemma) for lemma in others]
+    lemmas = _lemmas(token, "a" if token in NLPAUG["prepositions"] else None)
+    return [re.sub("[_-]", " ", lemma.lower()) for lemma in lemmas if lemma.lower() != token]
 
 
 @cache
@@ -89,16 +66,14 @@ def _lemmas(word: str, part_of_speech: str | None = None) -> list[str]:
 
 
 def _paper_view(text: str, p: float, rng: random.Random) -> str:
-    words = [match for match in WORD.finditer(text) if synonyms(match.group().lower())]
-    count = min(len(words), max(1, round(p * len(words)))) if p else 0
-    chosen = sorted(rng.sample(words, count), key=re.Match.start, reverse=True)
-    replacements = {}  # where a word starts -> its synonym
-    for match in chosen:
-        word = match.group()
+    parts = re.split(f"({WORD.pattern})", text)  # the words are the odd ones
+    places = [place for place in range(1, len(parts), 2) if synonyms(parts[place].lower())]
+    count = min(len(places), max(1, round(p * len(places)))) if p else 0
+    for place in sorted(rng.sample(places, count), reverse=True):
+        word = parts[place]
         synonym = rng.choice(synonyms(word.lower()))
-        capital = synonym[0].upper() if word[0].isupper() else synonym[0]
-        replacements[match.start()] = capital + synonym[1:]
-    return WORD.sub(lambda match: replacements.get(match.start(), match.group()), text)
+        parts[place] = synonym[0].upper() + synonym[1:] if word[0].isupper() else synonym
+    return "".join(parts)
 
 
 def _released_view(text: str, p: float, rng: random.Random) -> str:
@@ -106,7 +81,7 @@ def _released_view(text: str, p: float, rng: random.Random) -> str:
     places = [place for place, token in enumerate(tokens) if token.lower() not in STAY]
     if not places:
         return text.strip()
-    count = min(len(places), MOST, max(1, int(p * len(tokens)))) if p else 0
+    count = min(len(places), 10, max(1, int(p * len(tokens)))) if p else 0
     for place in sorted(rng.sample(places, count)):
         token = tokens[place]
         choices = synonyms_of_token(token.lower())
@@ -114,6 +89,6 @@ def _released_view(text: str, p: float, rng: random.Random) -> str:
             synonym = rng.choice(choices)
             tokens[place] = synonym.capitalize() if CAPITALISED.fullmatch(token) else synonym
     view = " ".join(tokens)
-    for pattern, replacement in SPACING:
+    for pattern, replacement in NLPAUG["spacing"]:
         view = re.sub(pattern, replacement, view)
     return view.strip()

@@ -1,16 +1,9 @@
-"""The data sets: load, subset, sample, hash.
-
-`load` looks for a data set's raw files in `root`, then $LCLKIT_DATA, then the user's cache, and
-downloads them only if none of these has them. `supersense`, the built-in data set, is made from
-WordNet alone. Three variants keep apart what is sensible ("default"), what the authors' code does
-("released") and what the paper says ("paper"); sources.toml tells how they differ. White space at
-the ends of a text, which tokenisers drop, is dropped in all of them.
-"""
+"""The data sets: load, subset, sample, hash."""
 
 import csv
 import hashlib
 import warnings
-from collections.abc import Iterable
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
@@ -27,12 +20,10 @@ SPLITS = ("train", "valid", "test")
 
 @dataclass(frozen=True, repr=False)
 class Dataset:
-    """Texts and labels in three splits.
+    """Texts and labels in three splits; DataError where a text, its label or a class is no good.
 
     classes: names, in the order of the labels. ordinal: whether that order means something (SST).
     train, valid, test: frames with the columns `text` (str) and `label` (int index into `classes`).
-    Raises DataError for a label out of range, an empty split or text, a class without training
-    texts.
     """
 
     name: str
@@ -45,20 +36,18 @@ class Dataset:
     licence: str = "none given"
 
     def __post_init__(self) -> None:
-        last = len(self.classes) - 1
+        labels = range(len(self.classes))
         for split, frame in self._frames().items():
-            where = f"{self.name}, {split}"
             if frame.empty:
-                raise DataError(f"{self.name}: no text in {split}")
-            outside = frame.label[~frame.label.between(0, last)]
-            if len(outside):
-                raise DataError(f"{where}: label {outside.iloc[0]} is outside 0 to {last}")
-            empty = frame.text.str.strip() == ""
-            if empty.any():
-                raise DataError(f"{where}: text {empty.argmax()} (counted from 0) is empty")
-        for label, name in enumerate(self.classes):
-            if label not in self.train.label.values:
-                raise DataError(f"{self.name}: class {name!r} has no training text")
+                raise DataError(f"{self.name}, {split}: no text")
+            faulty = frame[(frame.text.str.strip() == "") | ~frame.label.isin(labels)]
+            if len(faulty):
+                expected = f"a text, and a label from 0 to {len(labels) - 1}"
+                found = faulty.iloc[0].to_dict()
+                raise DataError(f"{self.name}, {split}: expected {expected}; found {found}")
+        untrained = sorted(set(labels) - set(self.train.label))
+        if untrained:
+            raise DataError(f"{self.name}: no training text of {self.classes[untrained[0]]}")
 
     def __repr__(self) -> str:
         sizes = " / ".join(f"{len(frame):,}" for frame in self._frames().values())
@@ -76,26 +65,25 @@ class Dataset:
                 digest.update(f"\0{split}\0{label}\0{text}".encode())
         return digest.hexdigest()
 
-    def subset(self, classes: str | Iterable[str]) -> Self:
+    def subset(self, classes: str | Collection[str]) -> Self:
         """Only some classes: their names, or the name of a subset of section 5.3 ("4-hard-a").
 
         Labels are renumbered; the classes keep their order. Raises DataError for an unknown name.
         """
-        title = classes if isinstance(classes, str) else ""
-        if title:
-            _check_known("class subset", title, paper.SUBSETS)
-            classes = paper.SUBSETS[title]
-        chosen = set(classes)
-        for name in sorted(chosen):
+        title = ""
+        if isinstance(classes, str):
+            _check_known("class subset", classes, paper.SUBSETS)
+            title, classes = classes, paper.SUBSETS[classes]
+        for name in classes:
             _check_known(f"class of {self.name}", name, self.classes)
-        if len(chosen) < 2:
+        names = tuple(name for name in self.classes if name in classes)
+        if len(names) < 2:
             raise DataError("a subset needs at least two classes")
-        names = tuple(name for name in self.classes if name in chosen)
-        new_labels = {self.classes.index(name): label for label, name in enumerate(names)}
+        labels = {self.classes.index(name): label for label, name in enumerate(names)}
         frames = {}
         for split, frame in self._frames().items():
-            kept = frame[frame.label.isin(new_labels)].reset_index(drop=True)
-            frames[split] = kept.assign(label=kept.label.map(new_labels))
+            kept = frame[frame.label.isin(labels)].reset_index(drop=True)
+            frames[split] = kept.assign(label=kept.label.map(labels))
         return replace(self, name=f"{self.name}-{title or len(names)}", classes=names, **frames)
 
     def sample(self, per_class: int) -> Self:
@@ -111,10 +99,11 @@ class Dataset:
 def load(name: str | Path, root: str | Path | None = None, variant: str = "default") -> Dataset:
     """Load a data set by name, or one's own `.csv` file with the columns `text` and `label`.
 
-    name: "supersense" (built in), "empatheticdialogues", "goemotions", "isear", "emoint", "sst5",
-    "sst2", or a csv file's path; that is split 80/10/10, stratified and seeded. root: a folder to
-    search first. variant: the data set is named after it, as in "emoint-released"; isear has a
-    fourth, "stratified", built-in and own data have only "default".
+    name: "supersense", one of sources.toml, or a path; a file is split 80/10/10, with a fixed seed.
+    root: where raw files are looked for first; then in $LCLKIT_DATA and the user's cache; only then
+    are they fetched. variant: what is sensible ("default"), what the authors' code does
+    ("released"), what the paper says ("paper"), or another of sources.toml. Built-in and own data
+    have only "default". White space at the ends of a text is dropped in all of them.
     Raises DataError where the data set is unknown, cannot be had, or is not what it should be.
     """
     name = str(name)
@@ -125,6 +114,7 @@ def load(name: str | Path, root: str | Path | None = None, variant: str = "defau
     source = sources.SOURCES[name]
     _check_known(f"variant of {name}", variant, source.variants)
     folder = sources.fetch(name, sources.search_path(root))
+    about = {key: vars(source)[key] for key in ("classes", "citation", "licence")}
     try:
         rows = sources.read(name, folder, variant)
         sizes = [int((rows["split"] == split).sum()) for split in SPLITS]
@@ -132,75 +122,61 @@ def load(name: str | Path, root: str | Path | None = None, variant: str = "defau
         if sizes != expected:
             raise DataError(f"{folder} holds {sizes} texts, not {expected}")
         title = name if variant == "default" else f"{name}-{variant}"
-        about = {"citation": source.citation, "licence": source.licence}
-        ordinal = bool(source.classes)
-        dataset = _assemble(title, rows, source.classes, ordinal=ordinal, **about)
+        dataset = _assemble(title, rows, **about)
     except (DataError, OSError, ValueError, csv.Error) as error:
-        advice = f"move {folder} away and run: python -m lclkit fetch {name}"
-        message = f"{name} is damaged or another version: {error}; {advice}"
-        raise DataError(message) from None
-    hashes = {file: pooch.file_hash(folder / file) for file in source.files}
-    unknown = [file for file in hashes if hashes[file] != source.files[file]["sha256"]]
+        message = f"{name} is damaged or another version: {error}; move {folder} away and run:"
+        raise DataError(f"{message} python -m lclkit fetch {name}") from None
+    known = {file: about["sha256"] for file, about in source.files.items()}
+    unknown = [file for file in known if pooch.file_hash(folder / file) != known[file]]
     if unknown:
-        warnings.warn(
-            f"{name}: {', '.join(unknown)} in {folder} has an unknown hash, though the right "
-            "number of texts; results may differ from the paper's data",
-            stacklevel=2,
-        )
+        message = f"{name}: {', '.join(unknown)} in {folder} has an unknown hash, though the right "
+        message += "number of texts; results may differ from the paper's data"
+        warnings.warn(message, stacklevel=2)
     return dataset
 
 
-def _check_known(what: str, name: str, known: Iterable[str]) -> None:
+def _check_known(what: str, name: str, known: Collection[str]) -> None:
     if name not in known:
         raise DataError(f"unknown {what} {name!r}; known: {', '.join(known)}")
 
 
-def _assemble(name: str, rows: pd.DataFrame, classes: Iterable[str] = (), **about) -> Dataset:
-    """A data set of rows with a split, a text and a class name. classes: sorted if not given."""
-    classes = tuple(classes or sorted(set(rows.label)))
-    rows = rows.assign(label=rows.label.map(classes.index))
+def _assemble(name: str, rows: pd.DataFrame, classes: Sequence[str] = (), **about) -> Dataset:
+    """A data set of rows with a split, a text and a class name. classes: if they have an order."""
+    names = tuple(classes or sorted(set(rows.label)))
+    rows = rows.assign(label=rows.label.map(names.index))
     frames = {}
     for split in SPLITS:
         of_split = rows[rows["split"] == split].reset_index(drop=True)
         frames[split] = of_split[["text", "label"]]
-    return Dataset(name, classes, **frames, **about)
+    return Dataset(name, names, **frames, ordinal=bool(classes), **about)
 
 
 def _own_csv(path: Path) -> Dataset:
+    options = {"dtype": str, "keep_default_na": False, "index_col": False, "encoding": "utf-8-sig"}
     try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            rows = pd.DataFrame(csv.DictReader(file, strict=True)).fillna("")
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path} cannot be read as a UTF-8 csv file: {error}") from None
-    below = "(without the header)"
-    if None in rows:  # what DictReader calls the column of fields that have no header
-        row = (rows[None] != "").argmax() + 1
-        raise DataError(f"{path}: row {row} {below} has too many fields; put texts in quotes")
-    for column in ("text", "label"):
-        if column not in rows:
-            raise DataError(f"{path} has no rows or no column {column!r}; it needs text and label")
-        empty = rows[column].str.strip() == ""
-        if empty.any():
-            raise DataError(f"{path}: row {empty.argmax() + 1} {below} has no {column}")
-    repeats = rows.text.duplicated().sum()
-    if repeats:  # they could be in train and test
-        warnings.warn(f"{path}: {repeats} repeated texts are left out", stacklevel=3)
-    return _split(path.stem, rows.drop_duplicates("text"), held_out=0.1)
+        with warnings.catch_warnings(action="error"):  # of rows with more fields than the header
+            rows = pd.read_csv(path, **options).fillna("")
+        rows = rows[["text", "label"]]
+    except (OSError, ValueError, LookupError, pd.errors.ParserWarning) as error:
+        reason = f"{' '.join(str(error).split())} (it needs text and label; commas need quotes)"
+        raise DataError(f"{path} cannot be read as a UTF-8 csv file: {reason}") from None
+    empty = (rows.map(str.strip) == "").any(axis=1)
+    if empty.any():
+        raise DataError(f"{path}: row {empty.argmax() + 1} under the header lacks text or label")
+    repeats = rows.text.duplicated()
+    if repeats.any():  # they could be in train and test
+        warnings.warn(f"{path}: {repeats.sum()} repeated texts are left out", stacklevel=3)
+    return _split(path.stem, rows[~repeats], held_out=0.1)
 
 
 def _split(name: str, rows: pd.DataFrame, held_out: float, **about: str) -> Dataset:
-    """Seeded, stratified splits; of each class at least one text goes to valid and one to test.
-
-    held_out: the share of valid, and of test.
-    """
+    """Stratified, with a fixed seed. held_out: the share of valid and of test, at least 1 text."""
     shuffled = rows.sample(frac=1, random_state=0)
     by_class = shuffled.groupby("label").text
     sizes = by_class.size()
-    if len(sizes) < 2:
-        raise DataError(f"{name}: at least two classes are needed, found {len(sizes)}")
-    if sizes.min() < 3:
-        few = f"class {sizes.idxmin()!r} has {sizes.min()} text(s)"
-        raise DataError(f"{name}: {few}; at least 3 are needed, one for each split")
+    if len(sizes) < 2 or sizes.min() < 3:
+        found = sizes.nsmallest(3).to_dict()
+        raise DataError(f"{name}: expected two classes or more, of 3 texts or more; found {found}")
     each = (held_out * by_class.transform("size")).round().clip(lower=1)
     number = by_class.cumcount()
     split = np.select([number < each, number < 2 * each], ["valid", "test"], "train")
@@ -208,26 +184,14 @@ def _split(name: str, rows: pd.DataFrame, held_out: float, **about: str) -> Data
 
 
 def _supersense() -> Dataset:
-    """Definitions of WordNet's noun synsets, labelled with their lexicographer file; split 4:1:1.
-
-    Left out: `noun.Tops`, and definitions that occur twice (they could leak into test).
-    """
-    wordnet = sources.wordnet()
-    names = dict(line.split("\t")[:2] for line in wordnet.open("lexnames"))
+    """Definitions of WordNet's nouns, labelled with their lexicographer file; split 4:1:1."""
+    names = dict(line.split("\t")[:2] for line in sources.wordnet().open("lexnames"))
     rows = []
-    for line in wordnet.open("data.noun"):
+    for line in sources.wordnet().open("data.noun"):
         if not line.startswith(" "):  # the licence
             numbers, gloss = line.split(" | ", 1)
-            definition = gloss.split('; "')[0].split(' "')[0]  # without examples
-            label = names[numbers.split(" ")[1]].removeprefix("noun.")
-            rows.append((definition.strip(" ;\n"), label))
-    frame = pd.DataFrame(rows, columns=["text", "label"])
-    frame = frame[(frame.label != "Tops") & (frame.text != "")]
-    return _split(
-        "supersense",
-        frame.drop_duplicates("text", keep=False),
-        held_out=1 / 6,
-        licence="WordNet licence (free, with attribution)",
-        citation="G. A. Miller (1995), WordNet: a lexical database for English, CACM; the task: "
-        "M. Ciaramita and M. Johnson (2003), Supersense tagging of unknown nouns in WordNet, EMNLP",
-    )
+            definition = gloss.split(' "')[0].strip(" ;\n")  # without examples
+            rows.append((definition, names[numbers.split(" ")[1]].removeprefix("noun.")))
+    frame = pd.DataFrame(rows, columns=["text", "label"]).query("label != 'Tops' and text != ''")
+    frame = frame.drop_duplicates("text", keep=False)  # they could be in train and test
+    return _split("supersense", frame, held_out=1 / 6, **sources.SUPERSENSE)

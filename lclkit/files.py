@@ -38,17 +38,12 @@ def cache_folder() -> Path:
 def provenance() -> dict:
     """Where a number comes from: library versions, git commit (None outside a clone), time."""
     versions = {"python": platform.python_version(), "lclkit": __version__}
-    for name in RECORDED:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            versions[name] = importlib.metadata.version(name)
-    finished = time.strftime("%Y-%m-%dT%H:%M:%S%z")
-    return {"versions": versions, "git_commit": _commit(), "finished": finished}
-
-
-def _commit() -> str | None:
+    versions |= {name: importlib.metadata.version(name) for name in RECORDED}
     root = Path(__file__).parents[1]
-    if not (root / ".git").exists() or not shutil.which("git"):
-        return None
-    describe = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    answer = subprocess.run(describe, cwd=root, capture_output=True, text=True)
-    return answer.stdout.strip() or None
+    commit = None
+    if (root / ".git").exists() and shutil.which("git"):
+        describe = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+        answer = subprocess.run(describe, cwd=root, capture_output=True, text=True)
+        commit = answer.stdout.strip() or None
+    now = time.strftime("%Y-%m-%dT%H:%M:%S%z")
+    return {"versions": versions, "git_commit": commit, "finished": now}

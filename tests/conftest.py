@@ -9,8 +9,8 @@ import itertools
 import os
 import string
 import warnings
-from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -240,7 +240,7 @@ def made(tmp_path, monkeypatch):
         sizes = dict.fromkeys(source.variants, [len(rows) for rows in expected.values()])
         if name == "emoint":
             sizes |= dict.fromkeys(("released", "paper"), [11, 11, 11])
-        monkeypatch.setitem(sources.SOURCES, name, replace(source, files=known, sizes=sizes))
+        monkeypatch.setitem(sources.SOURCES, name, changed(source, files=known, sizes=sizes))
         return expected
 
     return write
@@ -255,14 +255,17 @@ def training(request, made, tmp_path):
     return request.param, tmp_path / "root" / source.folders[0] / files[0]
 
 
-def moved(source: sources.Source, address: str) -> sources.Source:
+def changed(source: SimpleNamespace, **changes) -> SimpleNamespace:
+    return SimpleNamespace(**vars(source) | changes)
+
+
+def moved(source: SimpleNamespace, address: str) -> SimpleNamespace:
     """The same source, with its files, or the archive that holds them, under another address."""
     part = "archive" if source.archive else "files"
     downloads = {
-        file: about | {"address": f"{address}/{file}"}
-        for file, about in getattr(source, part).items()
+        file: about | {"address": f"{address}/{file}"} for file, about in vars(source)[part].items()
     }
-    return replace(source, **{part: downloads})
+    return changed(source, **{part: downloads})
 
 
 def rows(dataset: data.Dataset) -> dict[str, list[tuple[str, str]]]:
@@ -279,6 +282,7 @@ def load_quietly(*arguments, **named) -> data.Dataset:
     """Load, where a warning is an error."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        warnings.simplefilter("ignore", ResourceWarning)  # requests leaves error pages open
         return data.load(*arguments, **named)
 
 

@@ -1,11 +1,9 @@
-import multiprocessing
 from collections import Counter
-from functools import partial
 
 import pytest
 
-from lclkit import augment, data
-from lclkit.augment import RECIPES, coverage, synonym_views
+from lclkit import augment
+from lclkit.augment import RECIPES, synonym_views
 
 EACH_RECIPE = pytest.mark.parametrize("recipe", RECIPES)
 SENTENCES = [
@@ -79,15 +77,6 @@ def test_independent_of_neighbours_and_order(texts, recipe):
     assert synonym_views([], recipe=recipe) == []
 
 
-def test_independent_of_the_number_of_workers():
-    with multiprocessing.get_context("spawn").Pool(2) as pool:
-        for recipe in RECIPES:
-            parts = pool.map(
-                partial(synonym_views, p=0.5, seed=5, recipe=recipe), [SENTENCES[:1], SENTENCES[1:]]
-            )
-            assert parts[0] + parts[1] == GOLDEN[recipe]
-
-
 def test_a_recipe_that_is_not_known():
     with pytest.raises(
         ValueError, match=r"recipe: expected one of \('paper', 'released'\); found 'none'"
@@ -152,8 +141,8 @@ def test_text_without_synonyms_stays(text):
 
 
 def test_share_of_replaced_words(supersense, replaced):
-    words, marked = replaced(list(supersense.sample(20).train.text), 0.3)
-    assert sum(words) > 3000
+    words, marked = replaced(list(supersense.sample(8).train.text), 0.3)
+    assert sum(words) > 1000
     assert sum(marked) / sum(words) == pytest.approx(0.3, abs=0.015)
     assert all(
         abs(m - 0.3 * n) <= 0.5 + 1e-9 or m == 1 > 0.3 * n
@@ -313,36 +302,3 @@ def test_released_candidates_come_as_often_as_they_share_a_synset(token, part):
     )
     assert Counter(augment.synonyms_of_token(token)) == expected
     assert (token == "in") == (not expected) and (token != "dogs" or max(expected.values()) > 1)
-
-
-# coverage
-
-
-@pytest.mark.parametrize(
-    "texts, share",
-    [
-        ([], 0),
-        ([""], 0),
-        (["  "], 0),
-        (["dog"], 1),
-        (["Dogs"], 1),
-        (["the"], 0),
-        (["dog."], 0.5),
-        (["zqxv, the dogs ran 2"], 0.5),
-        (["dog dog dog the"], 0.75),
-        (["dog", "the the the"], 0.25),
-        (["atop though"], 1),
-        (["wasn't"], 1 / 3),
-    ],
-)
-def test_coverage_by_hand(texts, share):
-    assert coverage(texts) == pytest.approx(
-        share
-    )  # "atop" has no synonym, but is known; so is "t" of "wasn ' t"
-
-
-@pytest.mark.data
-def test_coverage_of_real_data(real_data):
-    assert coverage(data.load("empatheticdialogues", real_data).train.text) == pytest.approx(
-        0.695, abs=5e-4
-    )

@@ -1,11 +1,12 @@
 import re
 from collections import Counter
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import VARIANTS, load_quietly, rows
+from conftest import VARIANTS, changed, load_quietly, rows
 
 from lclkit import data, paper, sources
 
@@ -29,11 +30,11 @@ def small(classes=("left", "right"), **splits):
 @pytest.mark.parametrize(
     "splits, message",
     [
-        ({"valid": [("here", 2)]}, "valid: label 2 is outside 0 to 1"),
-        ({"test": [("here", 0), ("there", -1)]}, "test: label -1 is outside 0 to 1"),
-        ({"valid": [("here", 0), (" \n", 0)]}, r"valid: text 1 .* is empty"),
-        ({"test": []}, "no text in test"),
-        ({"train": [("go this way", 0)]}, "class 'right' has no training text"),
+        ({"valid": [("here", 2)]}, "valid: expected .* from 0 to 1; found .*'here', 'label': 2"),
+        ({"test": [("here", 0), ("there", -1)]}, "test: expected .*; found .*'there', 'label': -1"),
+        ({"valid": [("here", 0), (" \n", 0)]}, "valid: expected a text.*; found .*'label': 0"),
+        ({"test": []}, "test: no text"),
+        ({"train": [("go this way", 0)]}, "small: no training text of right"),
     ],
 )
 def test_dataset_refuses(splits, message):
@@ -218,7 +219,7 @@ def test_wrong_sizes(training, tmp_path, monkeypatch):
     source = sources.SOURCES[name]
     train, valid, test = source.sizes["default"]
     sizes = {"default": [train, valid, test + 1]}
-    monkeypatch.setitem(sources.SOURCES, name, replace(source, sizes=sizes))
+    monkeypatch.setitem(sources.SOURCES, name, changed(source, sizes=sizes))
     message = rf"\[{train}, {valid}, {test}\] texts, not .* {test + 1}\]"
     with pytest.raises(data.DataError, match=message):
         data.load(name, tmp_path / "root")
@@ -279,24 +280,33 @@ GOOD = lines(8, 8)
 @pytest.mark.parametrize(
     "content, message",
     [
-        (GOOD.replace("label", "emotion", 1).encode(), "no column 'label'"),
-        (b"text;label\none;a\ntwo;b\n", "no column 'text'"),
-        (b"", "no rows|cannot be read"),
-        ((GOOD + "some text,\n").encode(), r"row 17 \(without the header\) has no label"),
-        ((GOOD + "some text\n").encode(), r"row 17 \(without the header\) has no label"),
-        ((GOOD + " ,a\n").encode(), r"row 17 \(without the header\) has no text"),
-        (lines(8, 8, 2).encode(), r"class 'c' has 2 text\(s\); at least 3"),
-        (lines(8).encode(), "at least two classes are needed, found 1"),
-        (b"text,label\n", "no rows"),
+        (
+            GOOD.replace("label", "emotion", 1).encode(),
+            r"\['label'\] not in index.*it needs text and label",
+        ),
+        (b"text;label\none;a\ntwo;b\n", "it needs text and label"),
+        (b"", "cannot be read"),
+        ((GOOD + "some text,\n").encode(), "row 17 under the header lacks text or label"),
+        ((GOOD + "some text\n").encode(), "row 17 under the header lacks text or label"),
+        ((GOOD + " ,a\n").encode(), "row 17 under the header lacks text or label"),
+        (lines(8, 8, 2).encode(), r"3 texts or more; found \{'c': 2, 'a': 8, 'b': 8\}"),
+        (lines(8).encode(), r"two classes or more.*; found \{'a': 8\}"),
+        (b"text,label\n", r"two classes or more.*; found \{\}"),
         (GOOD.encode() + b"caf\xe9,a\n", "cannot be read as a UTF-8 csv file"),
         (bytes(range(256)) * 20, "cannot be read as a UTF-8 csv file"),
         (b"\x89PNG\r\n\x1a\n" + bytes(range(256)), "cannot be read as a UTF-8 csv file"),
         ((GOOD + '"never closed,a\n').encode(), "cannot be read as a UTF-8 csv file"),
-        ((GOOD + "not quoted, alas,a\n").encode(), "row 17.*quotes"),
-        ((GOOD + "not quoted, alas,a,\n").encode(), "row 17.*quotes"),
+        (
+            (GOOD + "not quoted, alas,a\n").encode(),
+            "Expected 2 fields in line 18, .*commas need quotes",
+        ),
+        (
+            (GOOD + "not quoted, alas,a,\n").encode(),
+            "Expected 2 fields in line 18, .*commas need quotes",
+        ),
         (
             GOOD.replace('"', "").encode(),
-            "row 1 .*quotes",
+            "cannot be read .*commas need quotes",
         ),  # no text is quoted, so every row has three fields
     ],
     ids=[
@@ -394,6 +404,9 @@ def test_supersense_agrees_with_nltk(supersense):
     assert not wrong and len(absent) <= 2  # a definition that occurs twice is left out
 
 
+real = cache(load_quietly)  # each is read once
+
+
 def sizes(dataset):
     return tuple(len(getattr(dataset, split)) for split in data.SPLITS)
 
@@ -405,7 +418,7 @@ def sizes(dataset):
     [(ED, 32), ("goemotions", 27), ("isear", 7), ("emoint", 4), ("sst5", 5), ("sst2", 2)],
 )
 def test_real_sizes(real_data, name, classes, variant):
-    dataset = load_quietly(name, real_data, variant)
+    dataset = real(name, real_data, variant)
     more = (name, variant) == ("emoint", "default")
     assert sizes(dataset) == tuple(n + more for n in paper.SIZES[name])
     assert len(dataset.classes) == classes
@@ -414,7 +427,7 @@ def test_real_sizes(real_data, name, classes, variant):
 @pytest.mark.data
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_real_ed(real_data, variant):
-    dataset = load_quietly(ED, real_data, variant)
+    dataset = real(ED, real_data, variant)
     assert set().union(*paper.SUBSETS.values()) < set(dataset.classes)
     found = {name: sizes(dataset.subset(name)) for name in paper.SUBSETS}
     assert found == {
@@ -431,7 +444,7 @@ def test_real_ed(real_data, variant):
 
 @pytest.mark.data
 def test_real_ed_situations_are_not_utterances(real_data):
-    situations, utterances = (data.load(ED, real_data, variant) for variant in ("default", "paper"))
+    situations, utterances = (real(ED, real_data, variant) for variant in ("default", "paper"))
     assert [
         int((getattr(situations, split).text == getattr(utterances, split).text).sum())
         for split in data.SPLITS
@@ -441,7 +454,7 @@ def test_real_ed_situations_are_not_utterances(real_data):
 @pytest.mark.data
 def test_real_goemotions(real_data):
     dataset, released = (
-        data.load("goemotions", real_data, variant) for variant in ("default", "released")
+        real("goemotions", real_data, variant) for variant in ("default", "released")
     )
     assert dataset.classes == tuple(
         (real_data / "goemotions" / "emotions.txt").read_text().split()[:27]
@@ -467,7 +480,7 @@ def test_real_goemotions(real_data):
 @pytest.mark.data
 def test_real_isear(real_data):
     dataset, released, stratified = (
-        data.load("isear", real_data, variant) for variant in ("default", "released", "stratified")
+        real("isear", real_data, variant) for variant in ("default", "released", "stratified")
     )
     assert sizes(stratified) == (4_489, 1_497, 1_497)
     texts = pd.concat([getattr(stratified, split).text for split in data.SPLITS])
@@ -488,7 +501,7 @@ def test_real_isear(real_data):
 
 @pytest.mark.data
 def test_real_emoint(real_data):
-    dataset, released, printed = (data.load("emoint", real_data, variant) for variant in VARIANTS)
+    dataset, released, printed = (real("emoint", real_data, variant) for variant in VARIANTS)
     for split in data.SPLITS:
         assert list(getattr(dataset, split).text[1:]) == list(getattr(released, split).text)
     assert Counter(released.train.label)[0] == 856
@@ -507,7 +520,7 @@ def test_real_emoint(real_data):
 
 @pytest.mark.data
 def test_real_sst(real_data):
-    five, two = data.load("sst5", real_data), data.load("sst2", real_data)
+    five, two = real("sst5", real_data), real("sst2", real_data)
     assert [
         list(getattr(five, split).label.value_counts().sort_index()) for split in data.SPLITS
     ] == [[1_092, 2_218, 1_624, 2_322, 1_288], [139, 289, 229, 279, 165], [279, 633, 389, 510, 399]]

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 from test_notebooks import ROOT, definitions, read
 
-from lclkit import augment
+from lclkit import augment, data
 
 SENTENCES = [
     "I wasn't happy when my friends lied (again)!",
@@ -128,3 +128,32 @@ def test_clean_has_single_words_in_small_letters(nb, supersense):
     for word, choices in synonyms.items():
         assert word not in choices and choices == sorted(set(choices))
         assert all(choice.isalpha() and choice.islower() for choice in choices)
+
+
+@pytest.mark.parametrize(
+    "texts, share",
+    [
+        ([], 0),
+        ([""], 0),
+        (["  "], 0),
+        (["dog"], 1),
+        (["Dogs"], 1),
+        (["the"], 0),
+        (["dog."], 0.5),
+        (["zqxv, the dogs ran 2"], 0.5),
+        (["dog dog dog the"], 0.75),
+        (["dog", "the the the"], 0.25),
+        (["atop though"], 1),
+        (["wasn't"], 1 / 3),
+    ],
+)
+def test_coverage_by_hand(nb, texts, share):
+    assert nb.coverage(texts) == pytest.approx(
+        share
+    )  # "atop" has no synonym, but is known; so is "t" of "wasn ' t"
+
+
+@pytest.mark.data
+def test_coverage_of_real_data(nb, real_data):
+    texts = data.load("empatheticdialogues", real_data).valid.text
+    assert nb.coverage(texts) == pytest.approx(0.6993, abs=5e-5)

