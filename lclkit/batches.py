@@ -10,8 +10,6 @@ from transformers.utils import ModelOutput
 
 from lclkit import augment, data, models
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-
 
 class Texts(Dataset):
     """What the networks read, one tensor a text: token ids ``(tokens,)``, or what the frozen layers
@@ -142,14 +140,15 @@ def _run(
     network: nn.Module, items: list[Tensor], precision: str
 ) -> Iterator[tuple[list[int], ModelOutput]]:
     """Batches of texts of like length, which pad little: their row numbers, and what comes out."""
-    device = next(network.parameters()).device
     network.eval()
+    device = next(network.parameters()).device
+    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
     size = 32 if device.type == "cpu" else 128  # texts; more would not fit into a CPU's caches
     by_length = sorted(range(len(items)), key=lambda row: len(items[row]))
     for start in range(0, len(items), size):
         rows = by_length[start : start + size]
         batch = padded([items[row] for row in rows])
         batch = {name: value.to(device) for name, value in batch.items()}
-        with torch.autocast(device.type, DTYPES[precision], enabled=precision != "fp32"):
+        with torch.autocast(device.type, dtype, enabled=dtype is not None):
             output = network(**batch)
         yield rows, output

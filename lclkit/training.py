@@ -167,21 +167,18 @@ def describe(device: torch.device) -> str:
     return f"CPU, {torch.get_num_threads()} threads"
 
 
-class Networks(nn.Module):
-    """Φ and, for lcl, Ψ as the one model that Trainer trains."""
+class Networks(nn.ModuleDict):
+    """Φ as `phi` and, for lcl, Ψ as `psi`: the one model that Trainer trains."""
 
     accepts_loss_kwargs = False  # Trainer divides the loss by the number of accumulated batches
 
-    def __init__(self, phi: nn.Module, psi: nn.Module | None):
-        super().__init__()
-        self.phi = phi
-        self.psi = psi
-
     def forward(self, **inputs: Tensor) -> dict[str, Tensor]:
         """2K rows -> h ``(2K, d)``, Φ's logits and, for lcl, Ψ's ``(2K, C)``."""
-        outputs = self.phi(**inputs)
-        psi_logits = None if self.psi is None else self.psi(**inputs).logits
-        return {"features": outputs.features, "logits": outputs.logits, "psi_logits": psi_logits}
+        encoded = self.phi(**inputs)
+        outputs = {"features": encoded.features, "logits": encoded.logits}
+        if "psi" in self:
+            outputs["psi_logits"] = self.psi(**inputs).logits
+        return outputs
 
     def gradient_checkpointing_enable(self, **options) -> None:
         for network in self.children():
@@ -195,7 +192,7 @@ def build(
     torch.manual_seed(config.seed)
     settings = (config.pooling, config.dropout, config.logit_dropout, config.trainable_layers)
     phi, psi, stem = models.build(encoder, dataset.classes, *settings)
-    return Networks(phi, psi if config.loss == "lcl" else None), stem
+    return Networks({"phi": phi, "psi": psi} if config.loss == "lcl" else {"phi": phi}), stem
 
 
 def loss_terms(

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import make_encoder, needs_minilm
+from conftest import make_encoder
 from test_losses import by_loops
 from torch import nn
 from torch.nn.functional import cross_entropy
@@ -683,10 +683,9 @@ class AdamOfTheAuthors:
             p.grad = None
 
 
-@pytest.mark.parametrize("seed", [0, 1])
-def test_first_steps_are_those_of_the_authors_code(made_dataset, config, tmp_path, seed):
+def test_first_steps_are_those_of_the_authors_code(made_dataset, config, tmp_path):
     """Without dropout, twenty steps of the recipe "released", in a loop of the authors' manner."""
-    changes = {"epochs": 5, "dropout": 0.0, "lr": 1e-3, "seed": seed}
+    changes = {"epochs": 5, "dropout": 0.0, "lr": 1e-3}
     settings = config(**paper.settings("made") | changes)
     trainer = make_trainer(made_dataset, settings, tmp_path)
     phi, psi = copy.deepcopy(trainer.model.phi), copy.deepcopy(trainer.model.psi)
@@ -800,15 +799,6 @@ def test_learning_happens(made_dataset, config, tmp_path, loss, layers):
         assert 0.9 < first[name] < 1.3 and last[name] < 0.8 * first[name]
     if loss == "scl":
         assert last["contrastive"] < first["contrastive"] - 0.2
-
-
-@needs_minilm
-def test_minilm_learns(made_dataset, config, tmp_path):
-    changes = {"encoder": "minilm", "pooling": "mean", "epochs": 3, "lr": 5e-4}
-    result = train(made_dataset, config(trainable_layers=2, **changes), tmp_path)
-    first, *_, last = result.summary["history"]
-    assert last["ce_encoder"] < 0.8 * first["ce_encoder"] and last["loss"] < first["loss"]
-    assert result.summary["scores"]["test_phi"] > 60  # 44 % are of the largest class
 
 
 def test_frozen_layers_are_not_counted(made_dataset, config, finished, tmp_path):
