@@ -22,7 +22,7 @@ SPLITS = ("train", "valid", "test")
 class Dataset:
     """Texts and labels in three splits; DataError where a text, its label or a class is no good.
 
-    classes: names, in the order of the labels. ordinal: whether that order means something (SST).
+    classes: names, in the order of the labels.
     train, valid, test: frames with the columns `text` (str) and `label` (int index into `classes`).
     """
 
@@ -31,7 +31,6 @@ class Dataset:
     train: pd.DataFrame
     valid: pd.DataFrame
     test: pd.DataFrame
-    ordinal: bool = False
     citation: str = "none given"
     licence: str = "none given"
 
@@ -143,12 +142,9 @@ def _check_known(what: str, name: str, known: Collection[str]) -> None:
 def _assemble(name: str, rows: pd.DataFrame, classes: Sequence[str] = (), **about) -> Dataset:
     """A data set of rows with a split, a text and a class name. classes: if they have an order."""
     names = tuple(classes or sorted(set(rows.label)))
-    rows = rows.assign(label=rows.label.map(names.index))
-    frames = {}
-    for split in SPLITS:
-        of_split = rows[rows["split"] == split].reset_index(drop=True)
-        frames[split] = of_split[["text", "label"]]
-    return Dataset(name, names, **frames, ordinal=bool(classes), **about)
+    rows = rows.assign(label=rows.label.map(names.index)).groupby("split")[["text", "label"]]
+    frames = {split: rows.get_group(split).reset_index(drop=True) for split in SPLITS}
+    return Dataset(name, names, **frames, **about)
 
 
 def _own_csv(path: Path) -> Dataset:

@@ -1,4 +1,4 @@
-"""The losses of the paper: Eqs. 1-4 and 6.
+"""The losses of the paper: Eqs. 2-4 and 6; Eq. 1 is a case of Eq. 2.
 
 One idea carries them: each is a cross-entropy whose classes are the other rows of the batch, spread
 evenly over the anchor's positives. The label-aware contrastive loss (LCL) is the supervised one
@@ -17,33 +17,14 @@ from torch.nn.functional import cross_entropy
 FORMS = ("released", "printed")
 
 
-def self_loss(features: Tensor, view_of: Tensor, temperature: float = 0.3) -> Tensor:
-    """Self-supervised contrastive loss, Eq. 1 (SimCLR's): SCL where each pair is its own class.
-
-    view_of: ``(N,)`` integers, g(i), with g(g(i)) = i. The rest is as in `lcl_loss`.
-    """
-    rows = torch.arange(len(features), device=features.device)
-    views = view_of[:, None] == rows
-    if view_of.shape != rows.shape or not (views & views.T).fill_diagonal_(False).any(1).all():
-        raise ValueError(f"view_of: expected pairs, each the other's view; found {view_of}")
-    return scl_loss(features, torch.minimum(rows, view_of), temperature)
-
-
-def scl_loss(
-    features: Tensor,
-    labels: Tensor,
-    temperature: float = 0.3,
-    *,
-    reduction: str = "mean",
-    gather: bool = False,
-    validate: bool = True,
-) -> Tensor:
+def scl_loss(features: Tensor, labels: Tensor, temperature: float = 0.3, **options) -> Tensor:
     """Supervised contrastive loss, Eq. 2 (Khosla et al. 2020): `lcl_loss` without weights.
 
     With equal weights 1 / C the printed LCL equals SCL, and the released one (SCL - ln C) / C.
+    Where each text and its view are a class of their own, it is SimCLR's loss, Eq. 1.
+    options: reduction, gather, validate, as in `lcl_loss`.
     """
-    options = {"gather": gather, "validate": validate}
-    return lcl_loss(features, labels, None, temperature, "printed", reduction, **options)
+    return lcl_loss(features, labels, None, temperature, "printed", **options)
 
 
 def lcl_loss(
@@ -146,27 +127,24 @@ def _check(features: Tensor, labels: Tensor, log_w: Tensor | None, form: str, va
     """Shapes and dtypes and, if `values`, the values."""
     n = len(features)
     if features.ndim != 2 or n == 0 or not features.is_floating_point():
-        raise ValueError(
-            f"features: expected float (N > 0, d); found {features.dtype} {features.shape}"
-        )
+        found = f"{features.dtype} {tuple(features.shape)}"
+        raise ValueError(f"features: expected float (N > 0, d); found {found}")
     if labels.shape != (n,) or labels.is_floating_point():
         raise ValueError(f"labels: expected ({n},) integers; found {labels.dtype} {labels.shape}")
     if log_w is not None and (log_w.ndim != 2 or len(log_w) != n or not log_w.is_floating_point()):
         raise ValueError(f"log_weights: expected float ({n}, C); found {log_w.dtype} {log_w.shape}")
-    if values:
-        _check_ones(features.norm(dim=1), "features: expected normalised rows; found norms")
-    if values and log_w is not None:
-        _check_ones(log_w.exp().sum(1), "log_weights: expected log-probabilities; found sums")
+    if not values:
+        return
+    sums = {"features: expected normalised rows; found norms": features.norm(dim=1)}
+    if log_w is not None:
+        sums["log_weights: expected log-probabilities; found sums"] = log_w.exp().sum(1)
         low, high = labels.aminmax()
         if low < 0 or high >= log_w.shape[1]:
             raise ValueError(f"labels: expected 0 to {log_w.shape[1] - 1}; found {low} to {high}")
         if form == "printed" and log_w.gather(1, labels.long()[:, None]).isinf().any():
             raise ValueError("log_weights: expected own classes of weight above 0; found 0")
-
-
-def _check_ones(values: Tensor, expected: str) -> None:
-    """All values are 1, as far as their dtype can tell."""
-    slack = 5e-2 if values.dtype.itemsize == 2 else 1e-3
-    low, high = values.aminmax()
-    if not 1 - slack <= low <= high <= 1 + slack:  # nor is NaN
-        raise ValueError(f"{expected} from {low:.4g} to {high:.4g}")
+    for expected, ones in sums.items():
+        slack = 5e-2 if ones.dtype.itemsize == 2 else 1e-3
+        low, high = ones.aminmax()
+        if not 1 - slack <= low <= high <= 1 + slack:  # nor is NaN
+            raise ValueError(f"{expected} from {low:.4g} to {high:.4g}")

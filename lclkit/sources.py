@@ -147,13 +147,11 @@ def _split(rows: pd.DataFrame, stratified: bool) -> pd.DataFrame:
     """At random, as the authors do. stratified: each class has its share, and no text is twice."""
     from sklearn.model_selection import train_test_split
 
-    def cut(rows: pd.DataFrame, share: float) -> list[pd.DataFrame]:
-        strata = rows.label if stratified else None
-        return train_test_split(rows, test_size=share, random_state=0, stratify=strata)
-
     if stratified:
         rows = rows.drop_duplicates(["text", "label"]).drop_duplicates("text", keep=False)
-    train, rest = cut(rows, 0.4)
-    valid, test = cut(rest, 0.5)
-    splits = {"train": train, "valid": valid, "test": test}
+    splits = {}
+    for split, left in (("train", 0.4), ("valid", 0.5)):
+        options = {"random_state": 0, "stratify": rows.label if stratified else None}
+        splits[split], rows = train_test_split(rows, test_size=left, **options)
+    splits["test"] = rows
     return pd.concat(part.assign(split=split) for split, part in splits.items())

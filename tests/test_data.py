@@ -149,8 +149,7 @@ def test_raw_files_are_parsed(made, tmp_path, name):
     dataset = load_quietly(name, tmp_path / "root")
     assert rows(dataset) == expected
     assert dataset.name == name and dataset.citation and dataset.licence
-    assert dataset.ordinal == name.startswith("sst")
-    if not dataset.ordinal:
+    if not name.startswith("sst"):
         assert dataset.classes == tuple(sorted({label for _, label in expected["train"]}))
     for variant in list(sources.SOURCES[name].variants)[1:]:
         named = load_quietly(name, tmp_path / "root", variant=variant)

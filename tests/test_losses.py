@@ -14,7 +14,7 @@ from torch import distributed
 from torch.nn.functional import normalize, one_hot
 from torch.nn.parallel import DistributedDataParallel
 
-from lclkit.losses import FORMS, joint_loss, lcl_loss, scl_loss, self_loss
+from lclkit.losses import FORMS, joint_loss, lcl_loss, scl_loss
 
 SUPERVISED = ("scl", *FORMS)
 UNEVEN = [0, 3, 3, 1, 0, 3, 5, 3, 1]  # 2, 4 and 2 rows, a lone anchor (5), 2 and 4 absent
@@ -99,9 +99,10 @@ def test_equations_by_loops(form, reduction, seed):
     agree(loss_of(form, *arguments), by_loops(form, *arguments), (h, logits))
 
 
-def test_self_loss_by_loops():
+def test_equation_1_is_scl_of_pairs():
     h, _, logits = batch([0] * 8)
-    agree(self_loss(h, VIEWS, 0.07), by_loops("self", h, VIEWS, logits, 0.07), (h,))
+    pairs = torch.minimum(VIEWS, torch.arange(8))
+    agree(scl_loss(h, pairs, 0.07), by_loops("self", h, VIEWS, logits, 0.07), (h,))
 
 
 @pytest.mark.parametrize("form", SUPERVISED)
@@ -128,17 +129,12 @@ def test_released_gradient_is_the_printed_one_times_the_weight_of_the_own_class(
     )
 
 
-def test_self_loss_is_scl_with_a_single_positive():
-    h, y, _ = batch([4, 9, 0, 2] * 2)
-    agree(self_loss(h, torch.arange(8).roll(4)), scl_loss(h, y), (h,))
-
-
 @pytest.mark.parametrize("texts", [1, 4, 7])
 @pytest.mark.parametrize("tau", [0.1, 0.5])
 def test_collapsed_features(texts, tau):
     h = batch()[0][:1].repeat(2 * texts, 1)
     expected = torch.tensor(math.log(2 * texts - 1), dtype=torch.float64)
-    torch.testing.assert_close(self_loss(h, torch.arange(2 * texts).roll(texts), tau), expected)
+    torch.testing.assert_close(scl_loss(h, torch.arange(texts).repeat(2), tau), expected)
     torch.testing.assert_close(scl_loss(h, torch.arange(texts).repeat(2) // 2, tau), expected)
 
 
@@ -406,14 +402,6 @@ def test_scl_names_the_argument_at_fault(labels):
         scl_loss(H, labels)
 
 
-@pytest.mark.parametrize(
-    "view_of", [[1, 2, 0, 3], [0, 1, 2, 3], [4, 5, 6, 7], [-1, 0, 3, 2], [1, 0]]
-)
-def test_self_loss_wants_pairs(view_of):
-    with pytest.raises(ValueError, match="^view_of: expected"):
-        self_loss(H[:4], torch.tensor(view_of))
-
-
 def test_validate_false_skips_values_but_not_shapes():
     h = 1.5 * batch()[0]
     agree(lcl_loss(h, Y, W, validate=False), by_loops("released", h, Y, LOGITS), (h,))
@@ -525,7 +513,6 @@ def test_a_single_process_has_nothing_to_gather(form):
 def test_integer_labels_of_any_width(dtype):
     for form in SUPERVISED:
         assert loss_of(form, H, Y.to(dtype), LOGITS) == loss_of(form, H, Y, LOGITS)
-    assert self_loss(H[:8], VIEWS.to(dtype)) == self_loss(H[:8], VIEWS)
 
 
 @pytest.mark.parametrize(
