@@ -17,11 +17,9 @@ def scores(labels: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
 
     A class in only one of them has F1 = 0. Raises ValueError for unequal lengths.
     """
-    shares = {
-        "accuracy": metrics.accuracy_score(labels, predicted),
-        "f1": metrics.f1_score(labels, predicted, average="weighted", zero_division=0),
-        "macro_f1": metrics.f1_score(labels, predicted, average="macro", zero_division=0),
-    }
+    shares = {"accuracy": metrics.accuracy_score(labels, predicted)}
+    for name, average in (("f1", "weighted"), ("macro_f1", "macro")):
+        shares[name] = metrics.f1_score(labels, predicted, average=average, zero_division=0)
     return {name: round(100 * float(share), 4) for name, share in shares.items()}
 
 
@@ -66,11 +64,10 @@ def entropy_curve(
 
 def summarise(scores: Sequence[float]) -> dict[str, float]:
     """Mean, standard deviation, n and the mean's 95 % t interval; NaN where n = 1 has no spread."""
-    x = np.asarray(scores, dtype=float)
-    mean = float(x.mean())
-    sd = float(x.std(ddof=1)) if len(x) > 1 else float("nan")
-    half = float(stats.t.ppf(0.975, len(x) - 1) * sd / np.sqrt(len(x)))
-    return {"mean": mean, "sd": sd, "n": len(x), "low": mean - half, "high": mean + half}
+    n, mean = len(scores), float(np.mean(scores))
+    sd = float(np.std(scores, ddof=1)) if n > 1 else float("nan")
+    half = float(stats.t.ppf(0.975, n - 1) * sd / np.sqrt(n))
+    return {"mean": mean, "sd": sd, "n": n, "low": mean - half, "high": mean + half}
 
 
 def confusable_pairs(counts: np.ndarray) -> list[tuple[int, int, float]]:

@@ -73,6 +73,6 @@ RECIPES = {name: _recipe(name) for name in ("released", "paper")}
 SIZES = {name: tuple(texts) for name, texts in _DATA["datasets"].items()}
 SUBSETS = {name: tuple(row["classes"]) for name, row in _DATA["subsets"].items()}
 SUBSET_SIZES = {name: tuple(row["texts"]) for name, row in _DATA["subsets"].items()}
-RESULTS = tuple(_results())
+RESULTS = tuple(_results())  # every number of Tables 1 to 5
 TESTS = tuple(PrintedTest(**{"classes": "", "t": None} | row) for row in _DATA["tests"]["rows"])
 CLAIMS = {name: (claim["words"], claim["section"]) for name, claim in _DATA["claims"].items()}

@@ -1,9 +1,9 @@
 """The folder of a finished run: read it, find many, pack many into one small file. No torch."""
 
-import io
+import glob
 import json
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -35,10 +35,12 @@ class Result:
     @classmethod
     def load(cls, folder: Path | zipfile.Path) -> "Result":
         """Read a run's folder. Raises FileNotFoundError where there is none."""
-        names = ("result.json", "predictions.csv", "similarity.csv")
-        summary, *tables = [(folder / name).read_text(encoding="utf-8") for name in names]
-        frames = map(pd.read_csv, map(io.StringIO, tables))
-        return cls(Path(str(folder)), json.loads(summary), *frames)
+        summary = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+        tables = []
+        for name in ("predictions.csv", "similarity.csv"):
+            with (folder / name).open(encoding="utf-8") as file:
+                tables.append(pd.read_csv(file))
+        return cls(Path(str(folder)), summary, *tables)
 
     def rows(self, split: str = "test") -> pd.DataFrame:
         """The predictions for one split, in the order of its texts."""
@@ -61,18 +63,16 @@ def find(places: Iterable[str | Path]) -> list[Result]:
     kept: dict[str, Result] = {}
     for place in map(Path, places):
         for source in [place, *sorted(place.glob("*.zip"))]:
-            for folder in _folders(source if source.is_dir() else zipfile.Path(source)):
+            if source.is_dir():  # none of hidden folders, whose runs are not finished
+                summaries = glob.glob("**/result.json", root_dir=source, recursive=True)
+                folders = sorted((source / summary).parent for summary in summaries)
+            else:
+                inside = zipfile.Path(source).iterdir()
+                folders = [folder for folder in inside if (folder / "result.json").exists()]
+            for folder in folders:
                 if folder.name not in kept or kept[folder.name].predictions.empty:
                     kept[folder.name] = Result.load(folder)
     return list(kept.values())
-
-
-def _folders(place: Path | zipfile.Path) -> Iterator[Path | zipfile.Path]:
-    if (place / "result.json").exists():
-        yield place
-    for inner in sorted(place.iterdir(), key=lambda inner: inner.name):
-        if inner.is_dir() and not inner.name.startswith("."):  # hidden ones are not finished
-            yield from _folders(inner)
 
 
 def pack_results(results: Iterable[Result], file: str | Path, predictions: bool = True) -> None:
