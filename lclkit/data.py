@@ -60,8 +60,8 @@ class Dataset:
         """sha256 over class names, texts and labels of all splits."""
         digest = hashlib.sha256("\n".join(self.classes).encode())
         for split, frame in self._frames().items():
-            for text, label in zip(frame.text, frame.label, strict=True):
-                digest.update(f"\0{split}\0{label}\0{text}".encode())
+            for row in frame.itertuples():
+                digest.update(f"\0{split}\0{row.label}\0{row.text}".encode())
         return digest.hexdigest()
 
     def subset(self, classes: str | Collection[str]) -> Self:
@@ -75,9 +75,9 @@ class Dataset:
             title, classes = classes, paper.SUBSETS[classes]
         for name in classes:
             _check_known(f"class of {self.name}", name, self.classes)
-        names = tuple(name for name in self.classes if name in classes)
-        if len(names) < 2:
+        if len(set(classes)) < 2:
             raise DataError("a subset needs at least two classes")
+        names = tuple(name for name in self.classes if name in classes)
         labels = {self.classes.index(name): label for label, name in enumerate(names)}
         frames = {}
         for split, frame in self._frames().items():
@@ -125,12 +125,11 @@ def load(name: str | Path, root: str | Path | None = None, variant: str = "defau
     except (DataError, OSError, ValueError, csv.Error) as error:
         message = f"{name} is damaged or another version: {error}; move {folder} away and run:"
         raise DataError(f"{message} python -m lclkit fetch {name}") from None
-    known = {file: about["sha256"] for file, about in source.files.items()}
+    known = {file: origin["sha256"] for file, origin in source.files.items()}
     unknown = [file for file in known if pooch.file_hash(folder / file) != known[file]]
     if unknown:
-        message = f"{name}: {', '.join(unknown)} in {folder} has an unknown hash, though the right "
-        message += "number of texts; results may differ from the paper's data"
-        warnings.warn(message, stacklevel=2)
+        doubt = "has an unknown hash; results may differ from those with the paper's data"
+        warnings.warn(f"{name}: {', '.join(unknown)} in {folder} {doubt}", stacklevel=2)
     return dataset
 
 
