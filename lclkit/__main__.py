@@ -5,7 +5,6 @@ import os
 import signal
 import sys
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 
 import typer
@@ -56,19 +55,18 @@ def fetch(
         names = list(paper.SIZES)
     if not set(names) <= set(paper.SIZES) or not names and not encoders:
         raise ValueError(f"name some of these, or say --all: {NAMES}")
+    warnings.filterwarnings("error", ".*unknown hash")
     places = [to.expanduser()] if to else sources.search_path()
 
     def data_set(name: str) -> Path:
-        if not check:
-            return sources.fetch(name, places)
-        folder = sources.find(name, places)
-        if not folder:
+        if check and not sources.find(name, places):
             raise data.DataError(f"{name}: missing in {', '.join(map(str, places))}")
-        warnings.filterwarnings("error", ".*unknown hash")
-        data.load(name, to)
+        folder = sources.fetch(name, places)
+        if check:
+            data.load(name, to)
         return folder
 
-    tasks: dict[str, Callable] = dict.fromkeys(names, data_set)
+    tasks = dict.fromkeys(names, data_set)
     if encoders:
         from lclkit import models
 
@@ -85,20 +83,20 @@ def fetch(
 
 
 @app.command()
-def demo(profile: str = Option("demo", envvar="LCLKIT_PROFILE", help="ci, demo, paper")) -> int:
+def demo(profile: str = Option("demo", envvar="LCLKIT_PROFILE", help="ci, demo, paper")) -> None:
     """Run the quickstart. On two CPU cores profile ci takes two minutes, demo ten."""
     paper.profile(profile, "supersense")
-    return _run("00_quickstart.ipynb", Path("runs", profile), {})
+    _run("00_quickstart.ipynb", Path("runs", profile), {})
 
 
 @app.command()
 def report(
     runs: list[Path] = Argument([], exists=True, help="Folders of runs, or packed files."),
     out: Path = Option("runs/report", metavar="DIR", help="Where the page goes."),
-) -> int:
+) -> None:
     """Set finished runs, by default all, beside the paper's numbers, on one page."""
     runs = runs or [path for path in (Path("runs"), NOTEBOOKS / "results") if path.exists()]
-    return _run("07_replication.ipynb", out, {"runs": [str(path.resolve()) for path in runs]})
+    _run("07_replication.ipynb", out, {"runs": [str(path.resolve()) for path in runs]})
 
 
 @app.command()
@@ -107,7 +105,9 @@ def replicate(
     out: Path = Option("runs", metavar="DIR", help="The folder for all plans' runs."),
     jobs: int = Option(1, min=1, help="Runs at a time; they share the cores."),
     devices: str = Option("", metavar="0,1", help="GPUs, one for each run at a time."),
-    only: list[str] = Option([], metavar="NAME=VALUE", help="As loss=ce,lcl or form=printed."),
+    only: list[str] = Option(
+        [], metavar="NAME=VALUE", help="loss=ce,lcl, or a change: form=printed"
+    ),
     shard: str = Option("0/1", metavar="I/N", help="A share of the runs: I from 0 to N-1."),
     dry_run: bool = Option(False, "--dry-run", help="List the runs; download nothing."),
 ) -> int:
@@ -143,27 +143,24 @@ def _notebook(name: str) -> Path:
     return NOTEBOOKS / name
 
 
-def _run(name: str, out: Path, parameters: dict) -> int:
-    """Run a notebook that writes to a folder, and make a page of it; 1 if a cell fails."""
+def _run(name: str, out: Path, parameters: dict) -> None:
+    """Run a notebook that writes to a folder, and make a page of it. Exits where a cell fails."""
     import papermill
     from nbconvert import HTMLExporter
 
-    folder = out.resolve()
-    executed = folder / name
     notebook = _notebook(name)
+    folder = out.resolve()
     folder.mkdir(parents=True, exist_ok=True)
+    executed, page = folder / name, folder / name.replace("ipynb", "html")
     parameters |= {"profile": folder.name, "out": str(folder.parent)}
     options = {"stdout_file": sys.stdout, "extra_arguments": ["--log-level=ERROR"]}
     try:
         papermill.execute_notebook(notebook, executed, parameters, **options)
     except papermill.PapermillExecutionError as error:
-        print(f"{error.ename}: {error.evalue}; see {executed}", file=sys.stderr)
-        return 1
-    page = executed.with_suffix(".html")
+        sys.exit(f"{error.ename}: {error.evalue}; see {executed}")
     with files.whole(page) as file:
         file.write_text(HTMLExporter().from_filename(str(executed))[0], encoding="utf-8")
     print(f"\nNotebook     {executed}\nas HTML      {page}\nFigures      {folder / 'figures'}")
-    return 0
 
 
 def _stop(*_: object) -> None:

@@ -75,8 +75,8 @@ def expand(
         raise ValueError(f"plan: expected a file or one of {names}; found {plan!r}")
     content = Plan.model_validate(yaml.safe_load(file.read_text(encoding="utf-8")))
     notebook = (file.parent / content.notebook).resolve()
-    sources_of = papermill.inspect_notebook(str(notebook)).values()
-    defaults = {about["name"]: ast.literal_eval(about["default"]) for about in sources_of}
+    inspected = papermill.inspect_notebook(str(notebook))
+    defaults = {name: ast.literal_eval(about["default"]) for name, about in inspected.items()}
     fields: Any = {name: (type(value), value) for name, value in defaults.items()}
     check = create_model(notebook.name, __config__=STRICT, **fields)
     conditions = [condition.partition("=") for condition in only]
@@ -98,7 +98,7 @@ def expand(
 
 
 def _choices(value: Any) -> list:
-    """What a value of a grid stands for: a list for each item, a mapping for each combination."""
+    """What part of a grid stands for: each item of a list, each combination of a mapping."""
     if isinstance(value, list):
         return [choice for item in value for choice in _choices(item)]
     if isinstance(value, dict):
@@ -222,8 +222,7 @@ def _do(run: Run, environment: dict[str, str]) -> None:
     record = {"state": "failed" if reason else "finished", "reason": reason, "seconds": seconds}
     record |= {"memory_gb": float(memory[1]) if memory else None, "identity": run.identity}
     with files.whole(run.folder / "run.json") as file:
-        text = json.dumps(record | files.provenance(), indent=1)
-        file.write_text(text, encoding="utf-8")
+        file.write_text(json.dumps(record | files.provenance(), indent=1), encoding="utf-8")
     print(f"{reason or 'finished'}: {run.folder}", flush=True)
 
 
