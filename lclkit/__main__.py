@@ -105,9 +105,7 @@ def replicate(
     out: Path = Option("runs", metavar="DIR", help="The folder for all plans' runs."),
     jobs: int = Option(1, min=1, help="Runs at a time; they share the cores."),
     devices: str = Option("", metavar="0,1", help="GPUs, one for each run at a time."),
-    only: list[str] = Option(
-        [], metavar="NAME=VALUE", help="loss=ce,lcl, or a change: form=printed"
-    ),
+    only: list[str] = Option([], metavar="NAME=VALUE", help="loss=ce,lcl; a change: form=printed"),
     shard: str = Option("0/1", metavar="I/N", help="A share of the runs: I from 0 to N-1."),
     dry_run: bool = Option(False, "--dry-run", help="List the runs; download nothing."),
 ) -> int:

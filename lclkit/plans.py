@@ -143,9 +143,9 @@ def _hash(name: str, download: bool) -> str | None:
         folder = sources.fetch(name, sources.search_path()) if download else sources.find(name)
         contents = [(folder / file).read_bytes() for file in sources.SOURCES[name].files if folder]
         return sha256(b"".join(contents)).hexdigest() if folder else None
-    with contextlib.suppress(*() if download else (models.EncoderError,)):
+    expected = () if download else (models.EncoderError,)
+    with contextlib.suppress(*expected):
         return models.open_encoder(name).hash
-    return None
 
 
 def _title(identity: dict) -> str:

