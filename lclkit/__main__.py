@@ -22,28 +22,22 @@ app = typer.Typer(help="Learn, check and re-run one paper.", **STYLE)
 
 
 @app.command()
-def doctor() -> int:
-    """Show what is here; what is missing for the demo, and how to get it."""
+def doctor() -> None:
+    """Show what is here, and whether the demo can run."""
     os.environ["HF_HUB_OFFLINE"] = "1"  # only look
+    import torch
+
+    from lclkit import models, sources
+
     for name, version in files.provenance()["versions"].items():
-        print(f"{name:<13}{version}", flush=True)
-    try:
-        import torch
-
-        from lclkit import models, sources
-
-        gpu = torch.cuda.is_available()
-        print("Device      ", torch.cuda.get_device_name() if gpu else "CPU, enough for the demo")
-        for name in sources.SOURCES:
-            print(f"Data set     {name}: {sources.find(name) or 'not here, see: lclkit fetch'}")
-        print("WordNet     ", sources.wordnet().root)
-        print("Encoder      minilm:", models.open_encoder("minilm").folder)
-        _notebook("00_quickstart.ipynb")
-    except (ImportError, OSError, RuntimeError) as error:
-        print(f"The demo cannot run yet: {error}")
-        return 1
+        print(f"{name}: {version}", flush=True)
+    gpu = torch.cuda.is_available()
+    print("device:", torch.cuda.get_device_name() if gpu else "CPU, enough for the demo")
+    for name in sources.SOURCES:
+        print(f"{name}: {sources.find(name) or 'not here, see: lclkit fetch'}", flush=True)
+    print("WordNet:", sources.wordnet().root, flush=True)
+    print("minilm:", models.open_encoder("minilm").folder, flush=True)
     print("The demo can run: lclkit demo")
-    return 0
 
 
 @app.command()
@@ -52,36 +46,39 @@ def fetch(
     all: bool = Option(False, "--all", help="All six data sets."),
     encoders: bool = Option(False, "--encoders", help="The plans' encoders, and WordNet."),
     to: Path = Option(None, metavar="DIR", help="Where data sets go, or are."),
-    check: bool = Option(False, "--check", help="Check files, by default all; download none."),
+    check: bool = Option(False, "--check", help="Check data sets, by default all; get none."),
 ) -> int:
-    """Download data sets and encoders, or check them. All data sets are tried."""
+    """Download data sets and encoders, or check them; all are tried."""
     from lclkit import data, sources
 
     if all or check and not names:
         names = list(paper.SIZES)
     if not set(names) <= set(paper.SIZES) or not names and not encoders:
         raise ValueError(f"name some of these, or say --all: {NAMES}")
+    warnings.filterwarnings("error", ".*unknown hash")
     places = [to.expanduser()] if to else sources.search_path()
-    failed = 0
-    for name in names:
-        try:
-            folder = sources.find(name, places) if check else sources.fetch(name, places)
-            if not folder:
-                raise data.DataError(f"{name}: missing in {', '.join(map(str, places))}")
-            with warnings.catch_warnings():
-                warnings.simplefilter("error", UserWarning)  # an unknown hash
-                if check:
-                    data.load(name, to)
-            print(f"{name}: {'ok' if check else 'here'}, {folder}", flush=True)
-        except (data.DataError, UserWarning) as error:
-            print(error, file=sys.stderr, flush=True)
-            failed = 1
+
+    def data_set(name: str) -> Path:
+        if check and not sources.find(name, places):
+            raise data.DataError(f"{name}: missing in {', '.join(map(str, places))}")
+        folder = sources.fetch(name, places)
+        if check:
+            data.load(name, to)
+        return folder
+
+    tasks = dict.fromkeys(names, data_set)
     if encoders:
         from lclkit import models
 
-        print(f"WordNet: here, {sources.wordnet().root}")
-        for name in ENCODERS:
-            print(f"{name}: here, {models.open_encoder(name).folder}", flush=True)
+        tasks["WordNet"] = lambda _: sources.wordnet().root
+        tasks |= dict.fromkeys(ENCODERS, lambda name: models.open_encoder(name).folder)
+    failed = 0
+    for name, task in tasks.items():
+        try:
+            print(f"{name}: ok, {task(name)}", flush=True)
+        except (RuntimeError, UserWarning) as error:
+            print(error, file=sys.stderr, flush=True)
+            failed = 1
     return failed
 
 
@@ -108,7 +105,7 @@ def replicate(
     out: Path = Option("runs", metavar="DIR", help="The folder for all plans' runs."),
     jobs: int = Option(1, min=1, help="Runs at a time; they share the cores."),
     devices: str = Option("", metavar="0,1", help="GPUs, one for each run at a time."),
-    only: list[str] = Option([], metavar="NAME=VALUE", help="Such as loss=ce,lcl. Repeatable."),
+    only: list[str] = Option([], metavar="NAME=VALUE", help="loss=ce,lcl; a change: form=printed"),
     shard: str = Option("0/1", metavar="I/N", help="A share of the runs: I from 0 to N-1."),
     dry_run: bool = Option(False, "--dry-run", help="List the runs; download nothing."),
 ) -> int:
@@ -145,21 +142,23 @@ def _notebook(name: str) -> Path:
 
 
 def _run(name: str, out: Path, parameters: dict) -> None:
-    """Run a notebook that writes to a folder, and make a page of it."""
+    """Run a notebook that writes to a folder, and make a page of it. Exits where a cell fails."""
     import papermill
     from nbconvert import HTMLExporter
 
     notebook = _notebook(name)
-    executed = out.resolve() / name
-    executed.parent.mkdir(parents=True, exist_ok=True)
-    parameters |= {"profile": executed.parent.name, "out": str(executed.parents[1])}
-    options = {"kernel_name": "python3", "stdout_file": sys.stdout}
-    options |= {"extra_arguments": ["--log-level=ERROR"]}
-    papermill.execute_notebook(notebook, executed, parameters, **options)
-    with files.whole(executed.with_suffix(".html")) as page:
-        page.write_text(HTMLExporter().from_filename(str(executed))[0], encoding="utf-8")
-    print(f"\nNotebook     {executed}\nas HTML      {executed.with_suffix('.html')}")
-    print(f"Figures      {executed.parent / 'figures'}")
+    folder = out.resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    executed, page = folder / name, folder / name.replace("ipynb", "html")
+    parameters |= {"profile": folder.name, "out": str(folder.parent)}
+    options = {"stdout_file": sys.stdout, "extra_arguments": ["--log-level=ERROR"]}
+    try:
+        papermill.execute_notebook(notebook, executed, parameters, **options)
+    except papermill.PapermillExecutionError as error:
+        sys.exit(f"{error.ename}: {error.evalue}; see {executed}")
+    with files.whole(page) as file:
+        file.write_text(HTMLExporter().from_filename(str(executed))[0], encoding="utf-8")
+    print(f"\nNotebook     {executed}\nas HTML      {page}\nFigures      {folder / 'figures'}")
 
 
 def _stop(*_: object) -> None:

@@ -12,12 +12,14 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from fnmatch import fnmatch
 from functools import cache
 from hashlib import sha256
 from itertools import product
 from pathlib import Path
 from typing import Any
 
+import papermill
 import yaml
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt, create_model
@@ -26,7 +28,6 @@ from lclkit import files, paper, sources
 
 PLANS = Path(__file__).parents[1] / "notebooks" / "plans"
 STRICT = ConfigDict(extra="forbid", strict=True)
-DATASETS = ("supersense", *sources.SOURCES)
 LIFELINE = os.pipe()  # nothing is written to it, and it closes when this process ends
 
 
@@ -50,7 +51,7 @@ class Run:
     identity: dict
 
     def records(self, name: str) -> list[dict]:
-        """The run.json of all runs, of any plan, whose folder has this name, finished ones last."""
+        """What came of runs, of any plan, whose folder has this name; finished ones last."""
         places = self.folder.parents[1].glob(f"*/{name}/run.json")
         records = [json.loads(file.read_text(encoding="utf-8")) for file in places]
         return sorted(records, key=lambda record: (record["state"], record["finished"]))
@@ -60,7 +61,7 @@ class Run:
 
 
 def expand(
-    plan: str, out: Path, only: list[str] | None = None, shard: str = "0/1", download: bool = True
+    plan: str, out: Path, only: list[str] | tuple = (), shard: str = "0/1", download: bool = True
 ) -> list[Run]:
     """The runs of a plan, or a share of it, seed by seed, so that every stop leaves a balanced set.
 
@@ -68,47 +69,42 @@ def expand(
     such a value. shard: "I/N", of these every N-th from number I on, counted from 0. download:
     what is missing; else its hash is None. Raises ValueError for what could not be run.
     """
-    import papermill
-
     file = Path(plan) if Path(plan).suffix else PLANS / f"{plan}.yml"
     if not file.is_file():
         names = ", ".join(sorted(path.stem for path in PLANS.glob("*.yml")))
         raise ValueError(f"plan: expected a file or one of {names}; found {plan!r}")
     content = Plan.model_validate(yaml.safe_load(file.read_text(encoding="utf-8")))
     notebook = (file.parent / content.notebook).resolve()
-    defaults: dict[str, Any] = {}
-    for name, about in papermill.inspect_notebook(str(notebook)).items():
-        value = ast.literal_eval(about["default"])
-        defaults[name] = (type(value), value)
-    model = create_model(notebook.name, __config__=STRICT, **defaults)
-    conditions = [condition.partition("=") for condition in only or []]
+    inspected = papermill.inspect_notebook(str(notebook))
+    defaults = {name: ast.literal_eval(about["default"]) for name, about in inspected.items()}
+    fields: Any = {name: (type(value), value) for name, value in defaults.items()}
+    check = create_model(notebook.name, __config__=STRICT, **fields)
+    conditions = [condition.partition("=") for condition in only]
     runs = {}
-    for seed, values in product(range(content.seeds), _combinations(content.grid)):
-        own = {"seed": seed, "lesson": False, "out": ""}
-        parameters = model(**values | own).model_dump()
+    for seed, values in product(range(content.seeds), _choices(content.grid)):
+        values |= {"seed": seed, "lesson": False, "out": ""}
+        parameters = check(**values).model_dump()
         settings = parameters | parameters.get("changes", {})
         if all(str(settings.get(name)) in some.split(",") for name, _, some in conditions):
             identity = _identity(notebook.name, parameters, download)
             folder = out.resolve() / file.stem / _title(identity)
             runs[folder] = Run(folder, notebook, content.minutes, identity)
     if not runs:
-        raise ValueError(f"only: {' '.join(only or [])} leaves none; it has {', '.join(defaults)}")
+        raise ValueError(f"only: {' '.join(only)} leaves none; it has {', '.join(fields)}")
     share = re.fullmatch(r"(\d+)/(\d+)", shard)
     if not share or int(share[1]) >= int(share[2]):
         raise ValueError(f"shard: expected I/N, with I from 0 to N-1; found {shard!r}")
     return list(runs.values())[int(share[1]) :: int(share[2])]
 
 
-def _combinations(grid: dict | list[dict]) -> list[dict]:
-    """Each value of each parameter with each of the others; a mapping is a grid of its own."""
-    if isinstance(grid, list):
-        return [values for part in grid for values in _combinations(part)]
-    choices = []
-    for value in grid.values():
-        if isinstance(value, dict):
-            value = _combinations(value)
-        choices.append(value if isinstance(value, list) else [value])
-    return [dict(zip(grid, values, strict=True)) for values in product(*choices)]
+def _choices(value: Any) -> list:
+    """What part of a grid stands for: each item of a list, each combination of a mapping."""
+    if isinstance(value, list):
+        return [choice for item in value for choice in _choices(item)]
+    if isinstance(value, dict):
+        combinations = product(*map(_choices, value.values()))
+        return [dict(zip(value, choices, strict=True)) for choices in combinations]
+    return [value]
 
 
 def _identity(notebook: str, parameters: dict, download: bool) -> dict:
@@ -118,22 +114,20 @@ def _identity(notebook: str, parameters: dict, download: bool) -> dict:
         return identity
     from lclkit import results, training
 
-    known = {"dataset": DATASETS, "classes": ("", *paper.SUBSETS)}
+    dataset = parameters["dataset"]
+    subsets = paper.SUBSETS if dataset == "empatheticdialogues" else []
+    known = {"dataset": ["supersense", *sources.SOURCES, "*.csv"], "classes": ["", *subsets]}
     for name, values in known.items():
-        if parameters[name] not in values and not parameters[name].endswith(".csv"):
+        if not any(fnmatch(parameters[name], value) for value in values):
             raise ValueError(f"{name}: expected one of {values}; found {parameters[name]!r}")
     names = ("profile", "dataset", "recipe", "encoder")
     setup = paper.profile(*(parameters[name] for name in names))
-    settings = setup.settings | {"loss": parameters["loss"], "seed": parameters["seed"]}
-    usual = asdict(training.Config(**settings))
-    config = asdict(training.Config(**settings | parameters["changes"]))
-    changes = {name: config[name] for name in parameters["changes"] if config[name] != usual[name]}
-    identity["parameters"] = parameters | {"profile": setup.name, "changes": changes}
-    identity |= {"config": config, "texts": setup.texts}
-    identity["results_version"] = results.RESULTS_VERSION
-    for name in (parameters["dataset"], config["encoder"]):
-        identity["hashes"][name] = _hash(name, download)
-    return identity
+    own = {"loss": parameters["loss"], "seed": parameters["seed"]} | parameters["changes"]
+    config = asdict(training.Config(**setup.settings | own))
+    hashes = {name: _hash(name, download) for name in (dataset, config["encoder"])}
+    identity["parameters"] = parameters | {"profile": setup.name}
+    identity |= {"config": config, "texts": setup.texts, "hashes": hashes}
+    return identity | {"results_version": results.RESULTS_VERSION}
 
 
 @cache
@@ -149,20 +143,16 @@ def _hash(name: str, download: bool) -> str | None:
         folder = sources.fetch(name, sources.search_path()) if download else sources.find(name)
         contents = [(folder / file).read_bytes() for file in sources.SOURCES[name].files if folder]
         return sha256(b"".join(contents)).hexdigest() if folder else None
-    try:
+    expected = () if download else (models.EncoderError,)
+    with contextlib.suppress(*expected):
         return models.open_encoder(name).hash
-    except models.EncoderError:
-        if download:
-            raise
-        return None
 
 
 def _title(identity: dict) -> str:
     """The name of a run's folder: what a person looks for, and a hash of all that matters."""
     parameters = identity["parameters"]
-    words = [value for value in parameters.values() if isinstance(value, str) and value]
-    words += [f"{name}-{value}" for name, value in parameters.get("changes", {}).items()]
-    title = re.sub(r"[^\w.]+", "-", "-".join(words))[-80:]  # Windows has a limit
+    words = [str(value) for name, value in parameters.items() if value and name != "seed"]
+    title = re.sub(r"[^\w.]+", "-", "-".join(words)).strip("-")[-80:]  # Windows has a limit
     key = sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
     return f"{title}-seed{parameters['seed']}-{key}"
 
@@ -188,8 +178,7 @@ def preview(runs: list[Run]) -> list[str]:
 def replicate(runs: list[Run], jobs: int = 1, devices: list[str] | None = None) -> None:
     """Run what is not finished, `jobs` at a time, each in a process that ends if this one does.
 
-    Several callers may share a folder: each run is done by one, and the others wait for it.
-    devices: values of CUDA_VISIBLE_DEVICES, shared evenly by the jobs.
+    Of several callers one does a run, and the others wait. devices: for CUDA_VISIBLE_DEVICES.
     """
     import torch
 
@@ -205,7 +194,7 @@ def replicate(runs: list[Run], jobs: int = 1, devices: list[str] | None = None) 
             run.folder.mkdir(parents=True, exist_ok=True)
             lock = run.folder.parents[1] / f".{run.folder.name}.lock"  # one for all plans
             with contextlib.suppress(Timeout), FileLock(lock, timeout):
-                if run.record() in (before[run.folder], {"state": "missing", "reason": ""}):
+                if run.record() == before[run.folder]:
                     _do(run, common | device)
 
     with ThreadPoolExecutor(jobs) as pool:
@@ -217,46 +206,30 @@ def _do(run: Run, environment: dict[str, str]) -> None:
     parameters = run.identity["parameters"] | {"out": str(run.folder)}
     task = [run.notebook, run.folder / run.notebook.name, json.dumps(parameters)]
     command = [sys.executable, "-u", "-m", "lclkit.plans", *map(str, task)]
-    options = {"env": environment, "stdin": LIFELINE[0], "stderr": subprocess.STDOUT}
-    log = run.folder / "log.txt"
     start = time.monotonic()
-    with open(log, "wb") as stdout:
-        options |= {"stdout": stdout, "timeout": 60 * run.minutes}
+    with open(run.folder / "log.txt", "wb") as log:
+        options = {"env": environment, "stdin": LIFELINE[0], "stdout": log, "stderr": log}
         try:
-            code = subprocess.run(command, **options).returncode
-            reason = f"killed by signal {-code}" if code < 0 else ""
+            code = subprocess.run(command, timeout=60 * run.minutes, **options).returncode
         except subprocess.TimeoutExpired:
-            code = 0
-            reason = f"took longer than its limit of {run.minutes:g} minutes"
-    text = log.read_text(encoding="utf-8", errors="replace")
+            code = None
+    seconds = round(time.monotonic() - start, 1)
+    text = Path(log.name).read_text(encoding="utf-8", errors="replace")
+    limit = f"took longer than its limit of {run.minutes:g} minutes"
+    reasons = {0: "", 1: text.strip().split("\n")[-1], None: limit}
+    reason = reasons.get(code, f"killed, with status {code}")
     memory = re.search(r"Peak memory: ([\d.]+) GB", text)
-    if code > 0:
-        reason = text.strip().split("\n")[-1]
-    record = {
-        "state": "failed" if reason else "finished",
-        "reason": reason,
-        "seconds": round(time.monotonic() - start, 1),
-        "memory_gb": float(memory[1]) if memory else None,
-        "identity": run.identity,
-    }
+    record = {"state": "failed" if reason else "finished", "reason": reason, "seconds": seconds}
+    record |= {"memory_gb": float(memory[1]) if memory else None, "identity": run.identity}
     with files.whole(run.folder / "run.json") as file:
-        text = json.dumps(record | files.provenance(), indent=1)
-        file.write_text(text + "\n", encoding="utf-8")
+        file.write_text(json.dumps(record | files.provenance(), indent=1), encoding="utf-8")
     print(f"{reason or 'finished'}: {run.folder}", flush=True)
 
 
-def _end_with_runner() -> None:
-    os.read(sys.stdin.fileno(), 1)  # until the runner has ended
-    os._exit(1)  # and the kernel, which looks after its parent, ends too
-
-
-if __name__ == "__main__":  # the process of one run
-    threading.Thread(target=_end_with_runner, daemon=True).start()
-    import papermill
-
+if __name__ == "__main__":  # the process of one run, which ends when the runner does
+    threading.Thread(target=lambda: os.read(0, 1) or os._exit(1), daemon=True).start()
     notebook, executed, parameters = sys.argv[1:]
-    options = {"kernel_name": "python3", "extra_arguments": ["--log-level=ERROR"]}
-    options |= {"stdout_file": sys.stdout, "shutdown_kernel": "immediate"}
+    options = {"stdout_file": sys.stdout, "extra_arguments": ["--log-level=ERROR"]}
     try:
         papermill.execute_notebook(notebook, executed, json.loads(parameters), **options)
     finally:

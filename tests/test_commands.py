@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import nbconvert
+import nbformat
 import papermill
 import pytest
 from conftest import moved
@@ -43,9 +44,9 @@ def clone(tmp_path, monkeypatch):
 def test_doctor(clone, run, capsys):
     assert run("doctor") == 0
     out = capsys.readouterr().out
-    assert out.startswith("python ")
-    for name in ("torch ", "transformers ", "Device ", "Encoder ", "minilm", "WordNet ", ED):
-        assert name in out
+    assert out.startswith("python: ")
+    for name in ("torch", "transformers", "device", "minilm", "WordNet", ED):
+        assert f"{name}: " in out
     assert "The demo can run" in out
     assert max(map(len, out.splitlines())) < 400
 
@@ -65,8 +66,9 @@ def test_doctor_without_wordnet_or_encoder(
         raise error
 
     monkeypatch.setattr(module, function, fail)
-    assert run("doctor") == 1
-    assert f"The demo cannot run yet: {error}\n" in capsys.readouterr().out
+    assert run("doctor") == 2
+    out, message = capsys.readouterr()
+    assert message == f"{error}\n" and "can run" not in out
 
 
 def test_doctor_says_where_data_are(clone, own_cache, monkeypatch, capsys, tmp_path, made, run):
@@ -119,9 +121,9 @@ def test_fetch_tries_every_data_set(unreachable, run, made, own_cache, capsys):
     made("isear", own_cache)
     assert run("fetch", "--all") == 1
     out, err = capsys.readouterr()
-    assert f"isear: here, {own_cache / 'isear'}\n" in out and "here" not in out.replace(
-        "isear: here", ""
-    )
+    assert [line for line in out.splitlines() if ": ok, " in line] == [
+        f"isear: ok, {own_cache / 'isear'}"
+    ]
     failures = err.splitlines()
     assert [line.split()[0] for line in failures] == [ED, "goemotions", "emoint", "sst5", "sst2"]
     assert all(
@@ -136,7 +138,7 @@ def test_fetch_of_what_is_here_needs_no_network(
     made("sst2", tmp_path / "env")
     monkeypatch.setenv("LCLKIT_DATA", str(tmp_path / "env"))
     assert run("fetch", "sst2") == 0
-    assert capsys.readouterr().out == f"sst2: here, {tmp_path / 'env' / 'sst'}\n"
+    assert capsys.readouterr().out == f"sst2: ok, {tmp_path / 'env' / 'sst'}\n"
     assert run("fetch", "sst2", "--to", tmp_path / "to") == 1  # `--to` looks nowhere else
     assert str(tmp_path / "to" / "sst") in capsys.readouterr().err
 
@@ -202,11 +204,12 @@ def test_fetch_of_encoders(run, monkeypatch, tmp_path, capsys):
     reader = type("Reader", (), {"root": tmp_path})
     monkeypatch.setattr(sources, "wordnet", lambda: reader)
     monkeypatch.setattr(models, "open_encoder", open_encoder)
-    assert run("fetch", "--encoders") == 2
+    monkeypatch.setattr(commands, "ENCODERS", (*commands.ENCODERS, "last/of-all"))
+    assert run("fetch", "--encoders") == 1
     out, error = capsys.readouterr()
     here = [line.split(":")[0] for line in out.splitlines()]
     electra, bert = "google/electra-base-discriminator", "google-bert/bert-base-uncased"
-    assert here == ["WordNet", "minilm", electra, bert]
+    assert here == ["WordNet", "minilm", electra, bert, "last/of-all"]
     assert error == "no internet\n"
 
 
@@ -320,6 +323,21 @@ def test_report(tmp_path, monkeypatch, capsys, run, execute, arguments, there, r
     folder = Path(parameters["out"], parameters["profile"])
     assert folder == tmp_path / out  # where the notebook writes
     assert str(folder) in capsys.readouterr().out
+
+
+def test_a_cell_that_fails_is_one_line(run, clone, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    sources = ['profile = out = ""\nruns = []', 'raise OSError("no space left")']
+    made = nbformat.v4.new_notebook()
+    made.metadata.kernelspec = {"name": "python3", "display_name": "", "language": "python"}
+    made.cells = [nbformat.v4.new_code_cell(source) for source in sources]
+    made.cells[0].metadata.tags = ["parameters"]
+    nbformat.write(made, tmp_path / "00_quickstart.ipynb")
+    message = run("demo", "--profile", "ci")  # which Python prints, with a status of 1
+    executed = tmp_path / "runs" / "ci" / "00_quickstart.ipynb"
+    assert executed.is_file()
+    assert message == f"OSError: no space left; see {executed}"
+    assert not list(tmp_path.rglob("*.html"))
 
 
 def test_pack(run, monkeypatch, tmp_path):

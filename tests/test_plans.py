@@ -153,6 +153,8 @@ def test_a_plan_that_will_not_do(plan, tmp_path, old, new, message):
         ("dataset: supersens", "dataset: expected one of .*found 'supersens'"),
         ("dataset: gone.csv", "gone.csv"),
         ("classes: 4-hard-z", "classes: expected one of .*found '4-hard-z'"),
+        ("classes: 4-hard-a, dataset: isear", "classes: expected one of .*found '4-hard-a'"),
+        ("dataset: empatheticdialogues, classes: a.csv", "classes: expected one of .*'8'"),
         ("encoder: no/such-encoder", "'no/such-encoder' could not be loaded"),
     ],
 )
@@ -166,26 +168,26 @@ def test_expansion_order_and_identity(plan, tmp_path, monkeypatch):
     text = (
         "seeds: 2\ngrid:\n- {loss: ce}\n"
         "- {loss: lcl, changes: {form: [released, printed], detach_weights: [true, false]}}\n"
-        "- {loss: scl, changes: [{}, {lr: 1e-4, form: released}]}\n- {loss: ce}"
+        "- {loss: scl, changes: [{}, {lr: 1.0e-4, form: released}]}\n- {loss: ce}"
     )
     file = plan(text, LIKE_04)
     runs = plans.expand(file, tmp_path)
     seeds = [run.identity["parameters"]["seed"] for run in runs]
     assert seeds == [0] * 7 + [1] * 7  # the same run once only
     changes = [run.identity["parameters"]["changes"] for run in runs[:7]]
-    assert changes == [  # without what changes nothing
+    assert changes == [
         {},
-        {"detach_weights": True},
-        {},
+        {"form": "released", "detach_weights": True},
+        {"form": "released", "detach_weights": False},
         {"form": "printed", "detach_weights": True},
-        {"form": "printed"},
+        {"form": "printed", "detach_weights": False},
         {},
-        {"lr": 1e-4},
+        {"lr": 1e-4, "form": "released"},
     ]
     assert all(run.identity["parameters"]["lesson"] is False for run in runs)
     names = [run.folder.name.rpartition("-")[0] for run in runs]
     assert names[0] == "ci-released-supersense-minilm-ce-seed0"
-    assert names[4] == "ci-released-supersense-minilm-lcl-form-printed-seed0"
+    assert names[4] == "ci-released-supersense-minilm-lcl-form-printed-detach_weights-False-seed0"
 
     def chosen(*only):
         return [run.folder for run in plans.expand(file, tmp_path, only)]
@@ -284,7 +286,7 @@ def test_runs_that_fail_hang_or_are_killed(plan, quick_start, tmp_path, capfd, m
     assert "assert number > 0" in (bad.folder / "log.txt").read_text()
     assert hangs.record()["reason"] == "took longer than its limit of 0.1 minutes"
     assert 6 <= hangs.record()["seconds"] < 20
-    assert died.record()["reason"] == "killed by signal 9"
+    assert died.record()["reason"] == "killed, with status -9"
     wait(lambda: not any(map(is_alive, kernels(tmp_path))), 20)
     assert (good.folder / "made.ipynb").is_file()
     for run in (bad, good):
