@@ -2,9 +2,11 @@
 
 import importlib.metadata
 import os
+import re
 import signal
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import typer
@@ -15,6 +17,7 @@ from lclkit import files, paper
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 NAMES = ", ".join(paper.SIZES)
+ABSENT = "not here, see: lclkit fetch"
 ENCODERS = ("minilm", paper.ENCODER, *paper.RIVALS.values())
 STYLE = {"no_args_is_help": True, "add_completion": False, "rich_markup_mode": None}
 STYLE |= {"pretty_exceptions_enable": False, "result_callback": sys.exit}  # commands return status
@@ -22,22 +25,24 @@ app = typer.Typer(help="Learn, check and re-run one paper.", **STYLE)
 
 
 @app.command()
-def doctor() -> None:
-    """Show what is here, and whether the demo can run."""
+def doctor() -> int:
+    """Show what is here, what the demo lacks, and how to get it."""
     os.environ["HF_HUB_OFFLINE"] = "1"  # only look
     import torch
 
     from lclkit import models, sources
 
-    for name, version in files.provenance()["versions"].items():
-        print(f"{name}: {version}", flush=True)
     gpu = torch.cuda.is_available()
     print("device:", torch.cuda.get_device_name() if gpu else "CPU, enough for the demo")
-    for name in sources.SOURCES:
-        print(f"{name}: {sources.find(name) or 'not here, see: lclkit fetch'}", flush=True)
-    print("WordNet:", sources.wordnet().root, flush=True)
-    print("minilm:", models.open_encoder("minilm").folder, flush=True)
-    print("The demo can run: lclkit demo")
+    needs = [line for line in importlib.metadata.requires("lclkit") or () if "extra" not in line]
+    libraries = [re.split(r"[^\w.-]", line)[0] for line in needs]
+    tasks = dict.fromkeys(libraries, importlib.metadata.version)
+    tasks |= dict.fromkeys(sources.SOURCES, lambda name: sources.find(name) or ABSENT)
+    tasks["WordNet"] = lambda _: sources.wordnet().root
+    tasks["minilm"] = lambda name: models.open_encoder(name).folder
+    failed = _do_all(tasks)
+    print("The demo cannot run yet." if failed else "The demo can run: lclkit demo")
+    return failed
 
 
 @app.command()
@@ -58,25 +63,29 @@ def fetch(
     warnings.filterwarnings("error", ".*unknown hash")
     places = [to.expanduser()] if to else sources.search_path()
 
-    def data_set(name: str) -> Path:
-        if check and not sources.find(name, places):
+    def checked(name: str) -> Path:
+        folder = sources.find(name, places)
+        if not folder:
             raise data.DataError(f"{name}: missing in {', '.join(map(str, places))}")
-        folder = sources.fetch(name, places)
-        if check:
-            data.load(name, to)
+        data.load(name, to)
         return folder
 
-    tasks = dict.fromkeys(names, data_set)
+    tasks = dict.fromkeys(names, checked if check else lambda name: sources.fetch(name, places))
     if encoders:
         from lclkit import models
 
         tasks["WordNet"] = lambda _: sources.wordnet().root
         tasks |= dict.fromkeys(ENCODERS, lambda name: models.open_encoder(name).folder)
+    return _do_all(tasks)
+
+
+def _do_all(tasks: dict[str, Callable[[str], object]]) -> int:
+    """Do each task with its name, and print what it gives, or why not. Returns 1 if one failed."""
     failed = 0
     for name, task in tasks.items():
         try:
-            print(f"{name}: ok, {task(name)}", flush=True)
-        except (RuntimeError, UserWarning) as error:
+            print(f"{name}: {task(name)}", flush=True)
+        except (ImportError, RuntimeError, UserWarning) as error:
             print(error, file=sys.stderr, flush=True)
             failed = 1
     return failed
@@ -171,7 +180,7 @@ def main() -> None:
     sys.stdout.reconfigure(errors="replace")  # Windows: to a file not every letter can be written
     try:
         app()
-    except (ValueError, OSError, RuntimeError, yaml.YAMLError) as error:
+    except (ValueError, OSError, RuntimeError, ImportError, yaml.YAMLError) as error:
         reason = str(error).partition("For further information")[0]  # of pydantic
         print(" ".join(reason.split()), file=sys.stderr)
         sys.exit(2)
