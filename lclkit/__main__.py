@@ -63,14 +63,16 @@ def fetch(
     warnings.filterwarnings("error", ".*unknown hash")
     places = [to.expanduser()] if to else sources.search_path()
 
-    def checked(name: str) -> Path:
+    def data_set(name: str) -> str:
+        if not check:
+            return f"here, {sources.fetch(name, places)}"
         folder = sources.find(name, places)
         if not folder:
             raise data.DataError(f"{name}: missing in {', '.join(map(str, places))}")
         data.load(name, to)
-        return folder
+        return f"ok, {folder}"
 
-    tasks = dict.fromkeys(names, checked if check else lambda name: sources.fetch(name, places))
+    tasks = dict.fromkeys(names, data_set)
     if encoders:
         from lclkit import models
 

@@ -121,8 +121,8 @@ def test_fetch_tries_every_data_set(unreachable, run, made, own_cache, capsys):
     made("isear", own_cache)
     assert run("fetch", "--all") == 1
     out, err = capsys.readouterr()
-    assert [line for line in out.splitlines() if ": " in line] == [
-        f"isear: {own_cache / 'isear'}"
+    assert [line for line in out.splitlines() if ": here, " in line] == [
+        f"isear: here, {own_cache / 'isear'}"
     ]
     failures = err.splitlines()
     assert [line.split()[0] for line in failures] == [ED, "goemotions", "emoint", "sst5", "sst2"]
@@ -138,7 +138,7 @@ def test_fetch_of_what_is_here_needs_no_network(
     made("sst2", tmp_path / "env")
     monkeypatch.setenv("LCLKIT_DATA", str(tmp_path / "env"))
     assert run("fetch", "sst2") == 0
-    assert capsys.readouterr().out == f"sst2: {tmp_path / 'env' / 'sst'}\n"
+    assert capsys.readouterr().out == f"sst2: here, {tmp_path / 'env' / 'sst'}\n"
     assert run("fetch", "sst2", "--to", tmp_path / "to") == 1  # `--to` looks nowhere else
     assert str(tmp_path / "to" / "sst") in capsys.readouterr().err
 
@@ -158,7 +158,7 @@ def test_check(unreachable, run, made, tmp_path, capsys):
     assert run("fetch", "--check", "--to", tmp_path) == 0
     out, err = capsys.readouterr()
     assert out.splitlines() == [
-        f"{name}: {tmp_path / source.folders[0]}" for name, source in sources.SOURCES.items()
+        f"{name}: ok, {tmp_path / source.folders[0]}" for name, source in sources.SOURCES.items()
     ]
     assert not err
 
