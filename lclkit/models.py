@@ -2,11 +2,12 @@
 
 import contextlib
 import copy
-import hashlib
 import importlib.util
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cache
+from hashlib import sha256
 from pathlib import Path
 
 import torch
@@ -63,14 +64,19 @@ def open_encoder(name: str) -> Pretrained:
         if not kinds:
             raise OSError(f"{folder} has no {' or '.join(WEIGHTS)}")
         paths = {file for kind in (kinds[0], *OTHER_FILES) for file in folder.glob(kind)}
-        hashes = [hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(paths)]
+        hashes = [_hash(file, file.stat().st_mtime_ns) for file in sorted(paths)]
         tokenizer = AutoTokenizer.from_pretrained(folder)
     if len(tokenizer) <= len(tokenizer.all_special_tokens):  # transformers makes one without words
         raise EncoderError(
             f"the encoder {name!r} has no tokenizer: its files, such as tokenizer.json or "
             "vocab.txt, are missing; save_pretrained of its tokenizer writes them"
         )
-    return Pretrained(name, folder, hashlib.sha256("".join(hashes).encode()).hexdigest(), tokenizer)
+    return Pretrained(name, folder, sha256("".join(hashes).encode()).hexdigest(), tokenizer)
+
+
+@cache
+def _hash(file: Path, modified: int) -> str:
+    return sha256(file.read_bytes()).hexdigest()
 
 
 def build(
@@ -116,29 +122,29 @@ def build(
     return phi, psi, stem
 
 
-def with_all_layers(phi: Encoder, stem: PreTrainedModel | None) -> Encoder:
-    """Φ with its trained layers on top of the frozen ones, for saving; the stem becomes part."""
+def save(
+    phi: Encoder,
+    stem: PreTrainedModel | None,
+    tokenizer: PreTrainedTokenizerBase,
+    folder: Path,
+    about: dict,
+) -> None:
+    """Write Φ, on its stem if any, tokenizer, code and model card in Hugging Face's form.
+
+    `AutoModelForSequenceClassification.from_pretrained` opens the folder, which appears whole;
+    without lclkit.models if ``trust_remote_code=True``. about: a run's summary, and `dataset`.
+    """
     if stem is not None:
         _layers(stem).extend(_layers(phi.backbone))
         phi.backbone = stem
-    return phi
-
-
-def save(phi: Encoder, tokenizer: PreTrainedTokenizerBase, folder: Path, about: dict) -> None:
-    """Write Φ, its tokenizer, its code and a model card, in Hugging Face's form.
-
-    The folder appears whole. `AutoModelForSequenceClassification.from_pretrained` opens it, where
-    lclkit.models is not imported with ``trust_remote_code=True``. about: a run's summary, and its
-    `dataset`.
-    """
     classes = ", ".join(phi.config.id2label.values())
     settings = json.dumps(about["config"], indent=1)
     card = Path(__file__).with_name("model_card.md").read_text(encoding="utf-8")
     with files.whole(folder) as partial, quiet():
         phi.cpu().save_pretrained(partial)
         tokenizer.save_pretrained(partial)
-        text = card.format(**about | {"classes": classes, "settings": settings})
-        (partial / "README.md").write_text(text, encoding="utf-8")
+        card = card.format(**about | {"classes": classes, "settings": settings})
+        (partial / "README.md").write_text(card, encoding="utf-8")
 
 
 @contextlib.contextmanager
@@ -214,6 +220,5 @@ class _Passthrough(nn.Module):
         super().__init__()
         self.word_embeddings = nn.Identity()  # what transformers looks for to checkpoint gradients
 
-    def forward(self, *args, **kwargs) -> Tensor:
-        given = [*args, *kwargs.values()]
-        return next(value for value in given if isinstance(value, Tensor) and value.ndim == 3)
+    def forward(self, input_ids: None, inputs_embeds: Tensor, *_, **__) -> Tensor:
+        return inputs_embeds
