@@ -15,7 +15,7 @@ from huggingface_hub import snapshot_download
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 from transformers.modeling_utils import PreTrainedModel
-from transformers.tokenization_utils_base import PreTrainedTokenizerBase
+from transformers.tokenization_utils_base import PreTrainedTokenizerBase as Tokenizer
 from transformers.utils import logging
 
 from lclkit import files
@@ -42,15 +42,12 @@ class EncoderError(RuntimeError):
 
 @dataclass(frozen=True)
 class Pretrained:
-    """A pretrained encoder, found, read and hashed once: all that a run needs of it.
-
-    hash: sha256 over the contents of its files of weights, configuration and tokenizer.
-    """
+    """A pretrained encoder, found, read and hashed once: all that a run needs of it."""
 
     name: str
     folder: Path
-    hash: str
-    tokenizer: PreTrainedTokenizerBase = field(repr=False)
+    hash: str  # sha256 over the contents of its files of weights, configuration and tokenizer
+    tokenizer: Tokenizer = field(repr=False)
 
 
 def open_encoder(name: str) -> Pretrained:
@@ -89,45 +86,34 @@ def build(
 ) -> tuple[Encoder, PreTrainedModel, PreTrainedModel | None]:
     """Φ, Ψ and the frozen stem (or None), from the same pretrained weights.
 
-    Ψ is the standard fine-tuning model of the encoder (section 3.2): the softmax of its logits is
-    w, Eq. 5. dropout: wherever the encoder has any, and in the classifiers.
-    trainable_layers: None trains all layers, as the paper does. With n, all but the top n are the
-    stem: it turns token ids into hidden states, once, and Φ and Ψ take these as `inputs_embeds`.
-    The tokenizer's `model_max_length` becomes what the encoder can take. Raises EncoderError for
-    weights that cannot be read, ValueError for a `trainable_layers` that it does not allow.
+    Ψ is the usual fine-tuning model of the encoder (section 3.2): the softmax of its logits is w,
+    Eq. 5. dropout: wherever the encoder has any, and in the classifiers. trainable_layers: None
+    trains all. With n, all but the top n are the stem: it turns token ids into hidden states, once,
+    which Φ and Ψ take as `inputs_embeds`. The tokenizer then cuts at what the encoder can take.
+    Raises EncoderError for weights that cannot be read, ValueError for wrong `trainable_layers`.
     """
-    folder, options = pretrained.folder, {"dtype": torch.float32}
     with _as_one_sentence(pretrained.name), quiet():
-        config = AutoConfig.from_pretrained(folder, num_labels=len(classes))
+        config = AutoConfig.from_pretrained(pretrained.folder, num_labels=len(classes))
         for name, value in config.to_dict().items():
             if "dropout" in name and isinstance(value, float) and value > 0:
                 setattr(config, name, dropout)
-        psi = AutoModelForSequenceClassification.from_pretrained(folder, config=config, **options)
-    numbers = {name: number for number, name in enumerate(classes)}
-    names = {"id2label": dict(enumerate(classes)), "label2id": numbers}
-    config = LabelAwareConfig(config, pooling, dropout, logit_dropout, **names)
-    phi = Encoder(config, copy.deepcopy(psi.base_model))
+        options = {"config": config, "dtype": torch.float32}
+        psi = AutoModelForSequenceClassification.from_pretrained(pretrained.folder, **options)
     tokenizer = pretrained.tokenizer
-    for name, table in phi.backbone.named_modules():
+    for name, table in psi.named_modules():
         if name.endswith("position_embeddings") and isinstance(table, nn.Embedding):
             before = 0 if table.padding_idx is None else table.padding_idx + 1  # RoBERTa's manner
             limit = table.num_embeddings - before
             tokenizer.model_max_length = min(tokenizer.model_max_length, limit)
-    if trainable_layers is None:
-        return phi, psi, None
-    stem = copy.deepcopy(phi.backbone).requires_grad_(False).eval()
-    for backbone in (phi.backbone, psi.base_model):
-        _keep_top(backbone, trainable_layers)
-    del _layers(stem)[-trainable_layers:]
-    return phi, psi, stem
+    stem = None if trainable_layers is None else _cut_off(psi.base_model, trainable_layers)
+    numbers = {name: number for number, name in enumerate(classes)}
+    names = {"id2label": dict(enumerate(classes)), "label2id": numbers}
+    config = LabelAwareConfig(config, pooling, dropout, logit_dropout, **names)
+    return Encoder(config, copy.deepcopy(psi.base_model)), psi, stem
 
 
 def save(
-    phi: Encoder,
-    stem: PreTrainedModel | None,
-    tokenizer: PreTrainedTokenizerBase,
-    folder: Path,
-    about: dict,
+    phi: Encoder, stem: PreTrainedModel | None, tokenizer: Tokenizer, folder: Path, about: dict
 ) -> None:
     """Write Φ, on its stem if any, tokenizer, code and model card in Hugging Face's form.
 
@@ -195,22 +181,25 @@ def _layers(backbone: PreTrainedModel) -> nn.ModuleList:
     return max(lists, key=len)
 
 
-def _keep_top(backbone: PreTrainedModel, trainable_layers: int) -> None:
-    """Cut off what the stem does. What all layers share belongs to the stem's: it stays frozen."""
+def _cut_off(backbone: PreTrainedModel, trainable_layers: int) -> PreTrainedModel:
+    """The stem, of which nothing stays in the backbone but what all layers share, frozen."""
     kind, layers = backbone.config.model_type, _layers(backbone)
     if kind not in FREEZABLE:
         raise ValueError(f"trainable_layers: expected None for {kind}, or one of {FREEZABLE}")
     if not 0 < trainable_layers < len(layers):
         expected = f"1 to {len(layers) - 1}, or None for all {len(layers)} layers"
         raise ValueError(f"trainable_layers: expected {expected}; found {trainable_layers}")
+    stem = copy.deepcopy(backbone).requires_grad_(False)
+    stem.pooler = None  # nor has Φ one
+    del _layers(stem)[-trainable_layers:]
     del layers[:-trainable_layers]
     for name, part in backbone.named_children():
-        if name != "pooler":  # Ψ's, which is above all layers
-            part.requires_grad_(False)
+        part.requires_grad_(name == "pooler")  # Ψ's, which is above all layers
     layers.requires_grad_(True)
     backbone.embeddings = _Passthrough()
     if hasattr(backbone, "embeddings_project"):  # ELECTRA's, where embeddings are narrower
         backbone.embeddings_project = nn.Identity()
+    return stem
 
 
 class _Passthrough(nn.Module):

@@ -177,31 +177,6 @@ def build(
     return Networks({"phi": phi, "psi": psi} if config.loss == "lcl" else {"phi": phi}), stem
 
 
-def loss_terms(
-    outputs: dict[str, Tensor], labels: Tensor, config: Config, **options: bool
-) -> dict[str, Tensor]:
-    """The terms of Eq. 6 and, as `loss`, what they add up to, for a batch of 2K rows.
-
-    outputs: of `Networks`. labels: ``(2K,)``. options: `gather` and `validate` of the losses.
-    """
-    l_e = cross_entropy(outputs["logits"].float(), labels)
-    if config.loss == "ce":
-        return {"loss": l_e, "ce_encoder": l_e}
-    terms = {"ce_encoder": l_e}
-    inputs = (outputs["features"], labels)
-    options |= {"temperature": config.temperature, "reduction": config.reduction}
-    if config.loss == "scl":
-        terms["contrastive"] = losses.scl_loss(*inputs, **options)
-    else:
-        psi_logits = outputs["psi_logits"].float()
-        terms["ce_weighting"] = cross_entropy(psi_logits, labels)
-        log_w = psi_logits.log_softmax(1)  # Eq. 5
-        options |= {"form": config.form, "detach_weights": config.detach_weights}
-        terms["contrastive"] = losses.lcl_loss(*inputs, log_w, **options)
-    l_w = terms.get("ce_weighting", 0)
-    return {"loss": losses.joint_loss(l_e, l_w, terms["contrastive"], config.alpha)} | terms
-
-
 class LabelAwareTrainer(Trainer, TrainerCallback):
     """`transformers.Trainer` with the loss of Eq. 6; it clips and validates each network.
 
@@ -253,9 +228,25 @@ class LabelAwareTrainer(Trainer, TrainerCallback):
         return super().create_scheduler(steps, optimizer)
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        labels = inputs.pop("labels")
-        first = self.state.global_step == 0  # a look at values makes a GPU wait
-        terms = loss_terms(model(**inputs), labels, self.config, gather=True, validate=first)
+        """Eq. 6 for a batch of 2K rows; its terms wait for `log`."""
+        config, labels = self.config, inputs.pop("labels")
+        outputs = model(**inputs)
+        l_e = cross_entropy(outputs["logits"].float(), labels)
+        terms = {"loss": l_e, "ce_encoder": l_e}
+        options = {"temperature": config.temperature, "reduction": config.reduction, "gather": True}
+        options["validate"] = self.state.global_step == 0  # a look at values makes a GPU wait
+        if config.loss == "scl":
+            l_scl = losses.scl_loss(outputs["features"], labels, **options)
+            terms["loss"] = losses.joint_loss(l_e, 0, l_scl, config.alpha)
+            terms["contrastive"] = l_scl
+        if config.loss == "lcl":
+            psi_logits = outputs["psi_logits"].float()
+            log_w = psi_logits.log_softmax(1)  # Eq. 5
+            options |= {"form": config.form, "detach_weights": config.detach_weights}
+            l_lcl = losses.lcl_loss(outputs["features"], labels, log_w, **options)
+            l_w = cross_entropy(psi_logits, labels)
+            terms["loss"] = losses.joint_loss(l_e, l_w, l_lcl, config.alpha)
+            terms |= {"ce_weighting": l_w, "contrastive": l_lcl}
         self.unlogged.append({name: term.detach() for name, term in terms.items()})
         return terms["loss"]
 
@@ -288,24 +279,23 @@ class LabelAwareTrainer(Trainer, TrainerCallback):
                 )
             self.unlogged = []
             self.logged.append(rows)
-            logs |= rows.mean().to_dict()
+            logs |= {"lr": logs["learning_rate"], **rows.mean()}
         super().log(logs, start_time)
 
     def evaluate(self, *_, **__) -> dict[str, float]:
         """Validation accuracy of both networks, in percent; Φ's chooses the best epoch."""
         start = time.perf_counter()
         row = {"epoch": round(self.state.epoch), **pd.concat(self.logged).mean()}
-        items, labels = self.texts.items["valid"], self.texts.labels["valid"].numpy()
+        labels = self.texts.labels["valid"].numpy()
         for name, network in self.model.named_children():
-            said = batches.outputs(network, items, self.config.precision)
+            said = batches.outputs(network, self.texts.items["valid"], self.config.precision)
             predicted = said["logits"].argmax(1).numpy()
             row[f"valid_{name}"] = analysis.scores(labels, predicted)["accuracy"]
         metrics = {"eval_phi": row["valid_phi"], "eval_history": row}
         metrics["eval_seconds_of_training"] = start - self.epoch_began
         metrics["eval_seconds"] = time.perf_counter() - start
         self.log(metrics)
-        tell = self.callback_handler.on_evaluate
-        self.control = tell(self.args, self.state, self.control, metrics)
+        self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
     def write(self, folder: Path, about: dict) -> None:
@@ -352,8 +342,7 @@ class LabelAwareTrainer(Trainer, TrainerCallback):
             predictions.append(pd.DataFrame(columns))
             table = pd.DataFrame(cosines).add_prefix("c_").rename_axis("label").reset_index()
             similarities.append(table.assign(split=split))
-        log = [row for row in self.state.log_history if "learning_rate" in row]
-        history = pd.DataFrame(log).rename(columns={"learning_rate": "lr"})
+        history = pd.DataFrame([row for row in self.state.log_history if "lr" in row])
         history["epoch"] = np.ceil(history.epoch - 1e-6).astype(int)
         tables = {"history": history.filter(HISTORY), "predictions": pd.concat(predictions)}
         return tables | {"similarity": pd.concat(similarities)}, scores
