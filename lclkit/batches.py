@@ -79,9 +79,9 @@ def padded(items: list[Tensor]) -> dict[str, Tensor]:
 class Batches(Sampler):
     """Row numbers of each batch, drawn from the seed and the number of the epoch.
 
-    config: a `training.Config`. Its order "random" is a plain shuffle; "length" sorts every 20
-    shuffled batches by length before it cuts them, then shuffles the batches: less padding, but
-    texts meet others of their length more often. share: of each batch, that of one process.
+    config: a `training.Config`. Its order "length" sorts every 20 shuffled batches by length before
+    it cuts them, then shuffles the batches: less padding, but texts meet others of their length
+    more often. share: of each batch, that of one process.
     """
 
     def __init__(self, texts: Texts, config, share: slice = slice(None)):
@@ -121,10 +121,8 @@ def outputs(network: nn.Module, items: list[Tensor], precision: str = "fp32") ->
 
 
 @torch.no_grad()
-def _run(
-    network: nn.Module, items: list[Tensor], precision: str = "fp32"
-) -> list[dict[str, Tensor]]:
-    """What comes out for each text; texts of like length, which pad little, share a batch."""
+def _run(network: nn.Module, items: list[Tensor], precision: str = "fp32") -> list[dict]:
+    """What comes out, by text; texts of like length, which pad little, share a batch."""
     network.eval()
     device = next(network.parameters()).device
     dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)

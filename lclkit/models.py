@@ -63,11 +63,8 @@ def open_encoder(name: str) -> Pretrained:
         paths = {file for kind in (kinds[0], *OTHER_FILES) for file in folder.glob(kind)}
         hashes = [_hash(file, file.stat().st_mtime_ns) for file in sorted(paths)]
         tokenizer = AutoTokenizer.from_pretrained(folder)
-    if len(tokenizer) <= len(tokenizer.all_special_tokens):  # transformers makes one without words
-        raise EncoderError(
-            f"the encoder {name!r} has no tokenizer: its files, such as tokenizer.json or "
-            "vocab.txt, are missing; save_pretrained of its tokenizer writes them"
-        )
+        if len(tokenizer) <= len(tokenizer.all_special_tokens):  # transformers makes one of nothing
+            raise OSError("it has no tokenizer.json, vocab.txt or the like")
     return Pretrained(name, folder, sha256("".join(hashes).encode()).hexdigest(), tokenizer)
 
 
@@ -126,10 +123,10 @@ def save(
     classes = ", ".join(phi.config.id2label.values())
     settings = json.dumps(about["config"], indent=1)
     card = Path(__file__).with_name("model_card.md").read_text(encoding="utf-8")
+    card = card.format(**about | {"classes": classes, "settings": settings})
     with files.whole(folder) as partial, quiet():
         phi.cpu().save_pretrained(partial)
         tokenizer.save_pretrained(partial)
-        card = card.format(**about | {"classes": classes, "settings": settings})
         (partial / "README.md").write_text(card, encoding="utf-8")
 
 

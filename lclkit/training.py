@@ -382,26 +382,21 @@ def _arguments(config: Config, folder: Path, **options) -> TrainingArguments:
 
 
 class ProgressLine(ProgressCallback):
-    """One line with loss and time left; in a notebook it is updated in place, without a widget."""
+    """One line with loss and time left; below a notebook's cell plain text, without a widget."""
 
     def on_train_begin(self, args, state, control, **_):
         self.current_step = state.global_step
         options = {"desc": args.run_name, "initial": state.global_step, "total": state.max_steps}
         if hasattr(get_ipython(), "kernel"):
-            options |= {"file": NotebookLine(), "ascii": " #", "ncols": 90, "mininterval": 0.5}
+            self.shown = display.display({"text/plain": ""}, raw=True, display_id=True)
+            options |= {"file": self, "ascii": " #", "ncols": 90, "mininterval": 0.5}
         self.training_bar = tqdm(**options, disable=not state.is_world_process_zero)
+
+    def write(self, text: str) -> None:
+        """The notebook's line, as a file of tqdm's: what is written replaces it."""
+        if text.strip():
+            self.shown.update({"text/plain": text.strip()}, raw=True)
 
     def on_log(self, args, state, control, logs, **_):
         if "learning_rate" in logs:
             self.training_bar.set_postfix(loss=f"{logs['loss']:.3f}", refresh=False)
-
-
-class NotebookLine:
-    """A file that is a line of plain text below a cell; what is written replaces it."""
-
-    def __init__(self):
-        self.handle = display.display({"text/plain": ""}, raw=True, display_id=True)
-
-    def write(self, text: str) -> None:
-        if text.strip():
-            self.handle.update({"text/plain": text.strip()}, raw=True)
