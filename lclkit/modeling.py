@@ -54,8 +54,7 @@ class LabelAwareEncoderForSequenceClassification(PreTrainedModel):
     def __init__(self, config: LabelAwareConfig, backbone: PreTrainedModel | None = None):
         super().__init__(config)
         self.backbone = AutoModel.from_config(config.backbone) if backbone is None else backbone
-        if hasattr(self.backbone, "pooler"):
-            self.backbone.pooler = None  # h is read before it
+        self.backbone.pooler = None  # where there is one, h is read before it
         d = config.backbone.hidden_size
         dense, output = nn.Linear(d, d), nn.Linear(d, config.num_labels)  # section 4.2
         self.classifier = nn.Sequential(dense, nn.ReLU(), nn.Dropout(config.dropout), output)

@@ -33,7 +33,6 @@ from lclkit import analysis, batches, data, files, losses, models
 from lclkit.batches import Texts
 from lclkit.results import PREFIXES, RESULTS_VERSION, SPLITS, Result
 
-WINDOWS = 50  # of an epoch, at most: rows of history.csv
 HISTORY = ["step", "epoch", "lr", "loss", "ce_encoder", "ce_weighting", "contrastive"]
 # Of TrainingArguments: how training runs, and not what is trained.
 OPTIONS = ("gradient_checkpointing", "torch_compile", "torch_compile_backend", "report_to")
@@ -55,9 +54,8 @@ Below1 = Annotated[Number, Field(ge=0, lt=1)]
 class Config:
     """Settings of one run: every hyper-parameter is a field, and all of them name the run.
 
-    The defaults are the recipe "released": what the authors' code does, which produced the paper's
-    numbers. `paper.settings` has both recipes and says where the fields they differ in come from.
-    Raises ValueError for an unknown field or a value that makes no sense.
+    The defaults are the recipe "released", what the authors' code does; `paper.settings` has both
+    recipes. Raises ValueError for an unknown field or a value that makes no sense.
     """
 
     loss: Literal["ce", "scl", "lcl"] = "lcl"
@@ -110,6 +108,8 @@ def train(
     """
     for name in options.keys() - OPTIONS:
         raise ValueError(f"{name}: expected a field of Config, or one of {', '.join(OPTIONS)}")
+    if config.precision == "fp16" and not torch.cuda.is_available():
+        raise ValueError("precision: expected fp32 or bf16, for fp16 needs a GPU")
     processes = PartialState(cpu=not torch.cuda.is_available())
     encoder = models.open_encoder(config.encoder)
     about = {"config": asdict(config), "dataset": dataset.name, "data_hash": dataset.hash}
@@ -145,9 +145,8 @@ def train(
 
 
 def describe(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"CPU, {torch.get_num_threads()} threads"
+    cpu = f"CPU, {torch.get_num_threads()} threads"
+    return cpu if device.type == "cpu" else torch.cuda.get_device_name(device)
 
 
 class Networks(nn.ModuleDict):
@@ -178,10 +177,7 @@ def build(
 
 
 class LabelAwareTrainer(Trainer, TrainerCallback):
-    """`transformers.Trainer` with the loss of Eq. 6; it clips and validates each network.
-
-    It is a callback of itself: Trainer calls the `on_` methods around its steps.
-    """
+    """`transformers.Trainer` with the loss of Eq. 6. It is a callback of itself, see `on_...`."""
 
     def __init__(self, networks: Networks, config: Config, texts: Texts, folder: Path, **options):
         self.config = config
@@ -265,7 +261,8 @@ class LabelAwareTrainer(Trainer, TrainerCallback):
 
     def on_step_end(self, args, state, control, **_):
         steps = math.ceil(len(self.batches) / self.config.accumulate)  # of an epoch
-        control.should_log = state.global_step % steps % math.ceil(steps / WINDOWS) == 0
+        window = math.ceil(steps / 50)  # history.csv has at most 50 rows an epoch
+        control.should_log = state.global_step % steps % window == 0
 
     def log(self, logs: dict, start_time: float | None = None) -> None:
         """Adds the means of all loss terms. FloatingPointError for one that is not finite."""
