@@ -103,10 +103,8 @@ def build(
             limit = table.num_embeddings - before
             tokenizer.model_max_length = min(tokenizer.model_max_length, limit)
     stem = None if trainable_layers is None else _cut_off(psi.base_model, trainable_layers)
-    names = {
-        "id2label": dict(enumerate(classes)),
-        "label2id": {c: i for i, c in enumerate(classes)},
-    }
+    label2id = {name: number for number, name in enumerate(classes)}
+    names = {"id2label": dict(enumerate(classes)), "label2id": label2id}
     config = LabelAwareConfig(config, pooling, dropout, logit_dropout, **names)
     return Encoder(config, copy.deepcopy(psi.base_model)), psi, stem
 
