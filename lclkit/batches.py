@@ -6,16 +6,15 @@ import torch
 from accelerate import PartialState
 from torch import Tensor, nn
 from torch.utils.data import Dataset, Sampler
-from transformers.utils import ModelOutput
 
 from lclkit import augment, data, models
 
 
 class Texts(Dataset):
-    """What the networks read, one tensor a text: token ids ``(tokens,)``, or what the frozen layers
-    make of them, ``(tokens, d)``. As a data set: each training text with its view, and its label.
+    """What the networks read. As a data set: each training text with its view, and its label.
 
-    items: "train", "views" (unless there are none), "valid" and "test". labels: by split, ``(N,)``.
+    items: of "train", "views" (unless there are none), "valid" and "test", one tensor a text: token
+    ids ``(tokens,)``, or what frozen layers make of them, ``(tokens, d)``. labels: ``(N,)`` each.
     """
 
     def __init__(self, items: dict[str, list[Tensor]], labels: dict[str, Tensor]):
@@ -36,10 +35,7 @@ _prepared: dict[tuple, Texts] = {}  # the last one: the runs of a notebook share
 def prepare(
     dataset: data.Dataset, config, pretrained: models.Pretrained, stem: nn.Module | None
 ) -> Texts:
-    """Make views, tokenize, run the frozen layers: once for all epochs, and for runs in a row.
-
-    config: a `training.Config`. pretrained, stem: as `models.build` took and made them.
-    """
+    """Make views, tokenize, run the frozen layers `stem`: once for all epochs and runs in a row."""
     recipe, share = config.augmentation, config.replaced
     key = (dataset.hash, pretrained.hash, config.trainable_layers, recipe, share)
     if key in _prepared:
@@ -54,7 +50,9 @@ def prepare(
             ids = pretrained.tokenizer(part, truncation=True)["input_ids"]
         items[name] = [torch.tensor(text) for text in ids]
         if stem is not None:
-            items[name] = _hidden_states(stem, items[name])
+            said = _run(stem.to(PartialState().device), items[name])
+            lengths = map(len, items[name])
+            items[name] = [h["last_hidden_state"][:n] for h, n in zip(said, lengths, strict=True)]
     labels = {split: torch.tensor(frame.label.to_numpy()) for split, frame in frames.items()}
     _prepared.clear()
     _prepared[key] = Texts(items, labels)
@@ -81,14 +79,14 @@ def padded(items: list[Tensor]) -> dict[str, Tensor]:
 class Batches(Sampler):
     """Row numbers of each batch, drawn from the seed and the number of the epoch.
 
-    config: a `training.Config`. Its order "random" is a plain shuffle; "length" sorts every 20
-    shuffled batches by length before it cuts them, then shuffles the batches: less padding, but
-    texts meet others of their length more often. share: of each batch, that of one process.
+    config: a `training.Config`. Its order "length" sorts every 20 shuffled batches by length before
+    it cuts them, then shuffles the batches: less padding, but texts meet others of their length
+    more often. share: of each batch, that of one process.
     """
 
     def __init__(self, texts: Texts, config, share: slice = slice(None)):
         pairs = zip(*texts.sides, strict=True)
-        self.lengths = torch.tensor([max(len(item) for item in pair) for pair in pairs])
+        self.lengths = torch.tensor([max(map(len, pair)) for pair in pairs])
         self.config = config
         self.share = share
         self.set_epoch(0)
@@ -101,9 +99,9 @@ class Batches(Sampler):
         if by_length:
             parts = rows.split(20 * size)
             rows = torch.cat([part[self.lengths[part].argsort(stable=True)] for part in parts])
-        batches = list(rows.split(size))
+        batches = rows.split(size)
         if self.config.drop_last and len(batches) > 1 and len(batches[-1]) < size:
-            batches.pop()
+            batches = batches[:-1]
         if by_length:
             batches = [batches[i] for i in torch.randperm(len(batches), generator=random)]
         self.batches = [batch.tolist() for batch in batches]
@@ -118,37 +116,26 @@ class Batches(Sampler):
 def outputs(network: nn.Module, items: list[Tensor], precision: str = "fp32") -> dict[str, Tensor]:
     """What a network says of texts, without dropout: `logits` ``(texts, C)`` and, of Φ,
     `features` ``(texts, d)``, in float32. Scores that are reported take precision "fp32"."""
-    said = {}
-    for rows, output in _run(network, items, precision):
-        for name in {"logits", "features"} & output.keys():
-            values = output[name].float().cpu()
-            said.setdefault(name, torch.empty(len(items), values.shape[1]))[rows] = values
-    return said
-
-
-def _hidden_states(stem: nn.Module, items: list[Tensor]) -> list[Tensor]:
-    """The frozen layers' output for each text, ``(tokens, d)``, without padding."""
-    hidden = {}
-    for rows, output in _run(stem.to(PartialState().device), items, "fp32"):
-        for row, states in zip(rows, output.last_hidden_state.cpu(), strict=True):
-            hidden[row] = states[: len(items[row])].clone()
-    return [hidden[row] for row in range(len(items))]
+    said = _run(network, items, precision)
+    return {name: torch.stack([text[name] for text in said]) for name in said[0]}
 
 
 @torch.no_grad()
-def _run(
-    network: nn.Module, items: list[Tensor], precision: str
-) -> Iterator[tuple[list[int], ModelOutput]]:
-    """Batches of texts of like length, which pad little: their row numbers, and what comes out."""
+def _run(network: nn.Module, items: list[Tensor], precision: str = "fp32") -> list[dict]:
+    """What comes out, by text; texts of like length, which pad little, share a batch."""
     network.eval()
     device = next(network.parameters()).device
     dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
     size = 32 if device.type == "cpu" else 128  # texts; more would not fit into a CPU's caches
     by_length = sorted(range(len(items)), key=lambda row: len(items[row]))
+    said = [{} for _ in items]
     for start in range(0, len(items), size):
         rows = by_length[start : start + size]
         batch = padded([items[row] for row in rows])
         batch = {name: value.to(device) for name, value in batch.items()}
         with torch.autocast(device.type, dtype, enabled=dtype is not None):
             output = network(**batch)
-        yield rows, output
+        for name in {"logits", "features", "last_hidden_state"} & output.keys():
+            for row, value in zip(rows, output[name].float().cpu(), strict=True):
+                said[row][name] = value
+    return said

@@ -16,11 +16,9 @@ from transformers.utils import ModelOutput
 
 
 class LabelAwareConfig(PreTrainedConfig):
-    """Configuration of Φ.
-
-    backbone: configuration of the pretrained encoder. pooling: "cls", the last layer's first token
-    as in the paper, or "mean" over the tokens, for sentence encoders such as MiniLM. dropout: of
-    the classifier; with logit_dropout of the class logits too, as in the authors' code.
+    """Configuration of Φ. backbone: that of the pretrained encoder. pooling: "cls", the last
+    layer's first token as in the paper, or "mean" over the tokens, for sentence encoders such as
+    MiniLM. dropout: of the classifier; with logit_dropout of the class logits too.
     """
 
     model_type = "label-aware-encoder"
@@ -46,8 +44,7 @@ class EncoderOutput(ModelOutput):
 class LabelAwareEncoderForSequenceClassification(PreTrainedModel):
     """Φ, the primary encoder: the only network used at test time (section 3.2, Figure 1).
 
-    backbone: the pretrained encoder, where it is loaded already. The classifier is dense, ReLU,
-    dropout, output (section 4.2).
+    backbone: the pretrained encoder, where it is loaded already.
     """
 
     config_class = LabelAwareConfig
@@ -57,10 +54,9 @@ class LabelAwareEncoderForSequenceClassification(PreTrainedModel):
     def __init__(self, config: LabelAwareConfig, backbone: PreTrainedModel | None = None):
         super().__init__(config)
         self.backbone = AutoModel.from_config(config.backbone) if backbone is None else backbone
-        if hasattr(self.backbone, "pooler"):
-            self.backbone.pooler = None  # h is read before it
-        dense = nn.Linear(config.backbone.hidden_size, config.backbone.hidden_size)
-        output = nn.Linear(config.backbone.hidden_size, config.num_labels)
+        self.backbone.pooler = None  # where there is one, h is read before it
+        d = config.backbone.hidden_size
+        dense, output = nn.Linear(d, d), nn.Linear(d, config.num_labels)  # section 4.2
         self.classifier = nn.Sequential(dense, nn.ReLU(), nn.Dropout(config.dropout), output)
         self.logit_dropout = nn.Dropout(config.dropout if config.logit_dropout else 0.0)
         self.post_init()
@@ -74,8 +70,7 @@ class LabelAwareEncoderForSequenceClassification(PreTrainedModel):
         self, input_ids=None, attention_mask=None, inputs_embeds=None, labels=None, **_
     ) -> EncoderOutput:
         """N padded texts -> class logits ``(N, C)`` and h, the unit-norm features ``(N, d)``."""
-        inputs = {"attention_mask": attention_mask, "inputs_embeds": inputs_embeds}
-        hidden = self.backbone(input_ids=input_ids, **inputs).last_hidden_state
+        hidden = self.backbone(input_ids, attention_mask, inputs_embeds=inputs_embeds)[0]
         pooled = hidden[:, 0]
         if self.config.pooling == "mean":
             mask = torch.ones(hidden.shape[:2]) if attention_mask is None else attention_mask

@@ -2,11 +2,12 @@
 
 import contextlib
 import copy
-import hashlib
 import importlib.util
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cache
+from hashlib import sha256
 from pathlib import Path
 
 import torch
@@ -14,7 +15,7 @@ from huggingface_hub import snapshot_download
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 from transformers.modeling_utils import PreTrainedModel
-from transformers.tokenization_utils_base import PreTrainedTokenizerBase
+from transformers.tokenization_utils_base import PreTrainedTokenizerBase as Tokenizer
 from transformers.utils import logging
 
 from lclkit import files
@@ -41,15 +42,12 @@ class EncoderError(RuntimeError):
 
 @dataclass(frozen=True)
 class Pretrained:
-    """A pretrained encoder, found, read and hashed once: all that a run needs of it.
-
-    hash: sha256 over the contents of its files of weights, configuration and tokenizer.
-    """
+    """A pretrained encoder, found, read and hashed once: all that a run needs of it."""
 
     name: str
     folder: Path
-    hash: str
-    tokenizer: PreTrainedTokenizerBase = field(repr=False)
+    hash: str  # sha256 over the contents of its files of weights, configuration and tokenizer
+    tokenizer: Tokenizer = field(repr=False)
 
 
 def open_encoder(name: str) -> Pretrained:
@@ -63,14 +61,16 @@ def open_encoder(name: str) -> Pretrained:
         if not kinds:
             raise OSError(f"{folder} has no {' or '.join(WEIGHTS)}")
         paths = {file for kind in (kinds[0], *OTHER_FILES) for file in folder.glob(kind)}
-        hashes = [hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(paths)]
+        hashes = [_hash(file, file.stat().st_mtime_ns) for file in sorted(paths)]
         tokenizer = AutoTokenizer.from_pretrained(folder)
-    if len(tokenizer) <= len(tokenizer.all_special_tokens):  # transformers makes one without words
-        raise EncoderError(
-            f"the encoder {name!r} has no tokenizer: its files, such as tokenizer.json or "
-            "vocab.txt, are missing; save_pretrained of its tokenizer writes them"
-        )
-    return Pretrained(name, folder, hashlib.sha256("".join(hashes).encode()).hexdigest(), tokenizer)
+        if len(tokenizer) <= len(tokenizer.all_special_tokens):  # transformers makes one of nothing
+            raise OSError("it has no tokenizer.json, vocab.txt or the like")
+    return Pretrained(name, folder, sha256("".join(hashes).encode()).hexdigest(), tokenizer)
+
+
+@cache
+def _hash(file: Path, modified: int) -> str:
+    return sha256(file.read_bytes()).hexdigest()
 
 
 def build(
@@ -83,62 +83,51 @@ def build(
 ) -> tuple[Encoder, PreTrainedModel, PreTrainedModel | None]:
     """Φ, Ψ and the frozen stem (or None), from the same pretrained weights.
 
-    Ψ is the standard fine-tuning model of the encoder (section 3.2): the softmax of its logits is
-    w, Eq. 5. dropout: wherever the encoder has any, and in the classifiers.
-    trainable_layers: None trains all layers, as the paper does. With n, all but the top n are the
-    stem: it turns token ids into hidden states, once, and Φ and Ψ take these as `inputs_embeds`.
-    The tokenizer's `model_max_length` becomes what the encoder can take. Raises EncoderError for
-    weights that cannot be read, ValueError for a `trainable_layers` that it does not allow.
+    Ψ is the usual fine-tuning model of the encoder (section 3.2): the softmax of its logits is w,
+    Eq. 5. dropout: wherever the encoder has any, and in the classifiers. trainable_layers: None
+    trains all. With n, all but the top n are the stem: it turns token ids into hidden states, once,
+    which Φ and Ψ take as `inputs_embeds`. The tokenizer then cuts at what the encoder can take.
+    Raises EncoderError for weights that cannot be read, ValueError for wrong `trainable_layers`.
     """
-    folder, options = pretrained.folder, {"dtype": torch.float32}
     with _as_one_sentence(pretrained.name), quiet():
-        config = AutoConfig.from_pretrained(folder, num_labels=len(classes))
+        config = AutoConfig.from_pretrained(pretrained.folder, num_labels=len(classes))
         for name, value in config.to_dict().items():
             if "dropout" in name and isinstance(value, float) and value > 0:
                 setattr(config, name, dropout)
-        psi = AutoModelForSequenceClassification.from_pretrained(folder, config=config, **options)
-    numbers = {name: number for number, name in enumerate(classes)}
-    names = {"id2label": dict(enumerate(classes)), "label2id": numbers}
-    config = LabelAwareConfig(config, pooling, dropout, logit_dropout, **names)
-    phi = Encoder(config, copy.deepcopy(psi.base_model))
+        options = {"config": config, "dtype": torch.float32}
+        psi = AutoModelForSequenceClassification.from_pretrained(pretrained.folder, **options)
     tokenizer = pretrained.tokenizer
-    for name, table in phi.backbone.named_modules():
+    for name, table in psi.named_modules():
         if name.endswith("position_embeddings") and isinstance(table, nn.Embedding):
             before = 0 if table.padding_idx is None else table.padding_idx + 1  # RoBERTa's manner
             limit = table.num_embeddings - before
             tokenizer.model_max_length = min(tokenizer.model_max_length, limit)
-    if trainable_layers is None:
-        return phi, psi, None
-    stem = copy.deepcopy(phi.backbone).requires_grad_(False).eval()
-    for backbone in (phi.backbone, psi.base_model):
-        _keep_top(backbone, trainable_layers)
-    del _layers(stem)[-trainable_layers:]
-    return phi, psi, stem
+    stem = None if trainable_layers is None else _cut_off(psi.base_model, trainable_layers)
+    label2id = {name: number for number, name in enumerate(classes)}
+    names = {"id2label": dict(enumerate(classes)), "label2id": label2id}
+    config = LabelAwareConfig(config, pooling, dropout, logit_dropout, **names)
+    return Encoder(config, copy.deepcopy(psi.base_model)), psi, stem
 
 
-def with_all_layers(phi: Encoder, stem: PreTrainedModel | None) -> Encoder:
-    """Φ with its trained layers on top of the frozen ones, for saving; the stem becomes part."""
+def save(
+    phi: Encoder, stem: PreTrainedModel | None, tokenizer: Tokenizer, folder: Path, about: dict
+) -> None:
+    """Write Φ, on its stem if any, tokenizer, code and model card in Hugging Face's form.
+
+    `AutoModelForSequenceClassification.from_pretrained` opens the folder, which appears whole;
+    without lclkit.models if ``trust_remote_code=True``. about: a run's summary, and `dataset`.
+    """
     if stem is not None:
         _layers(stem).extend(_layers(phi.backbone))
         phi.backbone = stem
-    return phi
-
-
-def save(phi: Encoder, tokenizer: PreTrainedTokenizerBase, folder: Path, about: dict) -> None:
-    """Write Φ, its tokenizer, its code and a model card, in Hugging Face's form.
-
-    The folder appears whole. `AutoModelForSequenceClassification.from_pretrained` opens it, where
-    lclkit.models is not imported with ``trust_remote_code=True``. about: a run's summary, and its
-    `dataset`.
-    """
     classes = ", ".join(phi.config.id2label.values())
     settings = json.dumps(about["config"], indent=1)
     card = Path(__file__).with_name("model_card.md").read_text(encoding="utf-8")
+    card = card.format(**about | {"classes": classes, "settings": settings})
     with files.whole(folder) as partial, quiet():
         phi.cpu().save_pretrained(partial)
         tokenizer.save_pretrained(partial)
-        text = card.format(**about | {"classes": classes, "settings": settings})
-        (partial / "README.md").write_text(text, encoding="utf-8")
+        (partial / "README.md").write_text(card, encoding="utf-8")
 
 
 @contextlib.contextmanager
@@ -189,22 +178,25 @@ def _layers(backbone: PreTrainedModel) -> nn.ModuleList:
     return max(lists, key=len)
 
 
-def _keep_top(backbone: PreTrainedModel, trainable_layers: int) -> None:
-    """Cut off what the stem does. What all layers share belongs to the stem's: it stays frozen."""
+def _cut_off(backbone: PreTrainedModel, trainable_layers: int) -> PreTrainedModel:
+    """The stem, of which nothing stays in the backbone but what all layers share, frozen."""
     kind, layers = backbone.config.model_type, _layers(backbone)
     if kind not in FREEZABLE:
         raise ValueError(f"trainable_layers: expected None for {kind}, or one of {FREEZABLE}")
     if not 0 < trainable_layers < len(layers):
         expected = f"1 to {len(layers) - 1}, or None for all {len(layers)} layers"
         raise ValueError(f"trainable_layers: expected {expected}; found {trainable_layers}")
+    stem = copy.deepcopy(backbone).requires_grad_(False)
+    stem.pooler = None  # nor has Φ one
+    del _layers(stem)[-trainable_layers:]
     del layers[:-trainable_layers]
     for name, part in backbone.named_children():
-        if name != "pooler":  # Ψ's, which is above all layers
-            part.requires_grad_(False)
+        part.requires_grad_(name == "pooler")  # Ψ's, which is above all layers
     layers.requires_grad_(True)
     backbone.embeddings = _Passthrough()
     if hasattr(backbone, "embeddings_project"):  # ELECTRA's, where embeddings are narrower
         backbone.embeddings_project = nn.Identity()
+    return stem
 
 
 class _Passthrough(nn.Module):
@@ -214,6 +206,5 @@ class _Passthrough(nn.Module):
         super().__init__()
         self.word_embeddings = nn.Identity()  # what transformers looks for to checkpoint gradients
 
-    def forward(self, *args, **kwargs) -> Tensor:
-        given = [*args, *kwargs.values()]
-        return next(value for value in given if isinstance(value, Tensor) and value.ndim == 3)
+    def forward(self, input_ids: None, inputs_embeds: Tensor, *_, **__) -> Tensor:
+        return inputs_embeds

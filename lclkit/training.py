@@ -2,14 +2,14 @@
 (lcl). Devices, precision, processes and checkpoints are `transformers.Trainer`'s. Numbers in
 brackets are those of notebook 04's list of what paper and authors' code do differently."""
 
-import hashlib
-import io
+import gc
 import json
 import math
 import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
+from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -33,16 +33,15 @@ from lclkit import analysis, batches, data, files, losses, models
 from lclkit.batches import Texts
 from lclkit.results import PREFIXES, RESULTS_VERSION, SPLITS, Result
 
-WINDOWS = 50  # of an epoch, at most: rows of history.csv
 HISTORY = ["step", "epoch", "lr", "loss", "ce_encoder", "ce_weighting", "contrastive"]
 # Of TrainingArguments: how training runs, and not what is trained.
 OPTIONS = ("gradient_checkpointing", "torch_compile", "torch_compile_backend", "report_to")
 OUT_OF_MEMORY = (
-    "the device's memory does not suffice. What helps: gradient_checkpointing=True (a third "
-    "slower, the same numbers); a smaller batch_size with accumulate (the contrastive loss then "
-    "sees fewer negatives); precision='bf16'; trainable_layers=2; a smaller encoder"
+    "the device's memory does not suffice. What helps: gradient_checkpointing=True (slower, the "
+    "same numbers); a smaller batch_size with accumulate (the contrastive loss then sees fewer "
+    "negatives); precision='bf16'; trainable_layers=2; a smaller encoder"
 )
-
+gc.freeze()  # each run lets Trainer collect what others left: half a second, if of libraries too
 
 # YAML takes 3e-5, which has no point, for a word.
 Number = Annotated[float, BeforeValidator(lambda x: float(x) if isinstance(x, str) else x)]
@@ -55,9 +54,8 @@ Below1 = Annotated[Number, Field(ge=0, lt=1)]
 class Config:
     """Settings of one run: every hyper-parameter is a field, and all of them name the run.
 
-    The defaults are the recipe "released": what the authors' code does, which produced the paper's
-    numbers. `paper.settings` has both recipes and says where the fields they differ in come from.
-    Raises ValueError for an unknown field or a value that makes no sense.
+    The defaults are the recipe "released", what the authors' code does; `paper.settings` has both
+    recipes. Raises ValueError for an unknown field or a value that makes no sense.
     """
 
     loss: Literal["ce", "scl", "lcl"] = "lcl"
@@ -100,24 +98,23 @@ def train(
 ) -> Result:
     """Train, choose the best epoch by Φ's validation accuracy, look at test once, write a folder.
 
-    The folder appears under `out` when the run is complete, and holds what `Result` says. If it is
-    there it is read, not run again. A run that was killed goes on after its last finished epoch, on
-    a CPU to the very same numbers. Several processes (``accelerate launch``) share the batches.
-    save: keep Φ in the folder's `model`, for `AutoModelForSequenceClassification`.
+    The folder appears under `out`, whole; if it is there it is read, not run again. A run that was
+    killed goes on after its last epoch, on a CPU to the very same numbers. The processes of
+    ``accelerate launch`` share the batches. save: keep Φ too, in `model`, see `models.save`.
     callbacks: what they add to Trainer's `state.log_history` is kept in trainer_state.json.
     options: any of `OPTIONS`, as `transformers.TrainingArguments` has them.
-    Raises ValueError for a wrong option, FloatingPointError where the loss is not finite, and
-    MemoryError, saying what would help, where the device's memory does not suffice.
+    Raises ValueError for a wrong option, FloatingPointError for a loss that is not finite, and
+    MemoryError, saying what would help.
     """
-    for name in options:
-        if name not in OPTIONS:
-            raise ValueError(f"{name}: expected a field of Config, or one of {', '.join(OPTIONS)}")
+    for name in options.keys() - OPTIONS:
+        raise ValueError(f"{name}: expected a field of Config, or one of {', '.join(OPTIONS)}")
     if config.precision == "fp16" and not torch.cuda.is_available():
         raise ValueError("precision: expected fp32 or bf16, for fp16 needs a GPU")
     processes = PartialState(cpu=not torch.cuda.is_available())
     encoder = models.open_encoder(config.encoder)
-    about = identity(dataset, config, encoder)
-    key = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:8]
+    about = {"config": asdict(config), "dataset": dataset.name, "data_hash": dataset.hash}
+    about |= {"encoder_hash": encoder.hash, "results_version": RESULTS_VERSION}
+    key = sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:8]
     folder = Path(out).absolute() / f"{dataset.name}-{config.loss}-seed{config.seed}-{key}"
     if folder.is_dir() and (not save or (folder / "model").is_dir()):
         if processes.is_main_process:
@@ -133,38 +130,23 @@ def train(
         for callback in callbacks:
             trainer.add_callback(callback)
         trainer.train_or_go_on()
-        tables, scores = trainer.predict_all()
+        if processes.is_main_process and not folder.is_dir():
+            with files.whole(folder) as new:
+                trainer.write(new, about | {"classes": dataset.classes, "options": options})
     except torch.cuda.OutOfMemoryError as error:
-        raise MemoryError(OUT_OF_MEMORY) from error
+        raise MemoryError(f"{config.loss} seed {config.seed}: {OUT_OF_MEMORY}") from error
     if processes.is_main_process:
-        summary = about | trainer.summary() | {"classes": dataset.classes, "scores": scores}
-        if not folder.is_dir():
-            for name, table in tables.items():
-                table.to_csv(work / f"{name}.csv", index=False, float_format="%.6g")
-            trainer.state.save_to_json(str(work / "trainer_state.json"))
-            text = json.dumps(summary | {"options": options}, indent=1)
-            (work / "result.json").write_text(text + "\n", encoding="utf-8")
-            for checkpoint in work.glob("checkpoint-*"):
-                shutil.rmtree(checkpoint)
-            work.replace(folder)
         if save:
-            phi = models.with_all_layers(networks.phi, stem)
-            models.save(phi, encoder.tokenizer, folder / "model", summary | {"dataset": dataset})
+            summary = Result.load(folder).summary | {"dataset": dataset}
+            models.save(networks.phi, stem, encoder.tokenizer, folder / "model", summary)
         shutil.rmtree(work, ignore_errors=True)
     processes.wait_for_everyone()
     return Result.load(folder)
 
 
-def identity(dataset: data.Dataset, config: Config, encoder: models.Pretrained) -> dict:
-    """What decides the numbers of a run; a hash of it ends the name of the run's folder."""
-    about = {"config": asdict(config), "dataset": dataset.name, "data_hash": dataset.hash}
-    return about | {"encoder_hash": encoder.hash, "results_version": RESULTS_VERSION}
-
-
 def describe(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"CPU, {torch.get_num_threads()} threads"
+    cpu = f"CPU, {torch.get_num_threads()} threads"
+    return cpu if device.type == "cpu" else torch.cuda.get_device_name(device)
 
 
 class Networks(nn.ModuleDict):
@@ -174,8 +156,7 @@ class Networks(nn.ModuleDict):
 
     def forward(self, **inputs: Tensor) -> dict[str, Tensor]:
         """2K rows -> h ``(2K, d)``, Φ's logits and, for lcl, Ψ's ``(2K, C)``."""
-        encoded = self.phi(**inputs)
-        outputs = {"features": encoded.features, "logits": encoded.logits}
+        outputs = dict(self.phi(**inputs))
         if "psi" in self:
             outputs["psi_logits"] = self.psi(**inputs).logits
         return outputs
@@ -195,36 +176,8 @@ def build(
     return Networks({"phi": phi, "psi": psi} if config.loss == "lcl" else {"phi": phi}), stem
 
 
-def loss_terms(
-    outputs: dict[str, Tensor], labels: Tensor, config: Config, **options: bool
-) -> dict[str, Tensor]:
-    """The terms of Eq. 6 and, as `loss`, what they add up to, for a batch of 2K rows.
-
-    outputs: of `Networks`. labels: ``(2K,)``. options: `gather` and `validate` of the losses.
-    """
-    l_e = cross_entropy(outputs["logits"].float(), labels)
-    if config.loss == "ce":
-        return {"loss": l_e, "ce_encoder": l_e}
-    h, temperature = outputs["features"], config.temperature
-    options |= {"reduction": config.reduction}
-    if config.loss == "scl":
-        l_scl = losses.scl_loss(h, labels, temperature, **options)
-        l_f = losses.joint_loss(l_e, 0, l_scl, config.alpha)
-        return {"loss": l_f, "ce_encoder": l_e, "contrastive": l_scl}
-    psi_logits = outputs["psi_logits"].float()
-    l_w = cross_entropy(psi_logits, labels)
-    log_w = psi_logits.log_softmax(1)  # Eq. 5
-    options |= {"form": config.form, "detach_weights": config.detach_weights}
-    l_lcl = losses.lcl_loss(h, labels, log_w, temperature, **options)
-    l_f = losses.joint_loss(l_e, l_w, l_lcl, config.alpha)
-    return {"loss": l_f, "ce_encoder": l_e, "ce_weighting": l_w, "contrastive": l_lcl}
-
-
 class LabelAwareTrainer(Trainer, TrainerCallback):
-    """`transformers.Trainer` with the loss of Eq. 6; it clips and validates each network.
-
-    It is a callback of itself: Trainer calls the `on_` methods around its steps.
-    """
+    """`transformers.Trainer` with the loss of Eq. 6. It is a callback of itself, see `on_...`."""
 
     def __init__(self, networks: Networks, config: Config, texts: Texts, folder: Path, **options):
         self.config = config
@@ -239,15 +192,19 @@ class LabelAwareTrainer(Trainer, TrainerCallback):
         super().__init__(networks, arguments, train_dataset=texts, eval_dataset=texts)
         self.remove_callback(PrinterCallback)
         self.add_callback(self)
-        self.add_callback(ProgressLine(f"{config.loss} seed {config.seed}"))
-        if config.patience is not None:
-            self.add_callback(EarlyStoppingCallback(config.patience))
+        self.add_callback(ProgressLine)
+        self.add_callback(EarlyStoppingCallback(config.patience or config.epochs))
         torch.manual_seed(config.seed + 1_000_003 * rank)  # each process has its own dropout
 
     def train_or_go_on(self) -> None:
         """Train on from this run's last whole checkpoint, if any; restore the best epoch."""
         folder = Path(self.args.output_dir)
-        state = _last_state(folder)
+        state = None
+        while state is None and (newest := get_last_checkpoint(folder)):
+            try:
+                state = TrainerState.load_from_json(f"{newest}/trainer_state.json")
+            except (OSError, ValueError):  # it is written last: the checkpoint was cut off
+                shutil.rmtree(newest, ignore_errors=True)
         if state and state.stateful_callbacks["TrainerControl"]["args"]["should_training_stop"]:
             self.state = state  # all epochs are done
         else:
@@ -257,8 +214,7 @@ class LabelAwareTrainer(Trainer, TrainerCallback):
         load_model(self.model, best / "model.safetensors")
 
     def get_train_dataloader(self) -> DataLoader:
-        own = torch.Generator()  # else the loader draws from the one that dropout uses
-        options = {"collate_fn": batches.collate, "generator": own}
+        options = {"collate_fn": batches.collate, "generator": torch.Generator()}  # not dropout's
         return DataLoader(self.texts, batch_sampler=self.batches, **options)
 
     def create_scheduler(self, num_training_steps: int, optimizer=None):
@@ -268,10 +224,25 @@ class LabelAwareTrainer(Trainer, TrainerCallback):
         return super().create_scheduler(steps, optimizer)
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        labels = inputs.pop("labels")
-        gather = self.args.world_size > 1
-        first = self.state.global_step == 0  # a look at values makes a GPU wait
-        terms = loss_terms(model(**inputs), labels, self.config, gather=gather, validate=first)
+        """Eq. 6 for a batch of 2K rows; its terms wait for `log`."""
+        config, labels = self.config, inputs.pop("labels")
+        outputs = model(**inputs)
+        l_e = cross_entropy(outputs["logits"].float(), labels)
+        terms = {"loss": l_e, "ce_encoder": l_e}
+        options = {"temperature": config.temperature, "reduction": config.reduction, "gather": True}
+        options["validate"] = self.state.global_step == 0  # a look at values makes a GPU wait
+        if config.loss == "scl":
+            l_scl = losses.scl_loss(outputs["features"], labels, **options)
+            terms["loss"] = losses.joint_loss(l_e, 0, l_scl, config.alpha)
+            terms["contrastive"] = l_scl
+        if config.loss == "lcl":
+            psi_logits = outputs["psi_logits"].float()
+            log_w = psi_logits.log_softmax(1)  # Eq. 5
+            options |= {"form": config.form, "detach_weights": config.detach_weights}
+            l_lcl = losses.lcl_loss(outputs["features"], labels, log_w, **options)
+            l_w = cross_entropy(psi_logits, labels)
+            terms["loss"] = losses.joint_loss(l_e, l_w, l_lcl, config.alpha)
+            terms |= {"ce_weighting": l_w, "contrastive": l_lcl}
         self.unlogged.append({name: term.detach() for name, term in terms.items()})
         return terms["loss"]
 
@@ -290,7 +261,8 @@ class LabelAwareTrainer(Trainer, TrainerCallback):
 
     def on_step_end(self, args, state, control, **_):
         steps = math.ceil(len(self.batches) / self.config.accumulate)  # of an epoch
-        control.should_log = state.global_step % steps % math.ceil(steps / WINDOWS) == 0
+        window = math.ceil(steps / 50)  # history.csv has at most 50 rows an epoch
+        control.should_log = state.global_step % steps % window == 0
 
     def log(self, logs: dict, start_time: float | None = None) -> None:
         """Adds the means of all loss terms. FloatingPointError for one that is not finite."""
@@ -298,31 +270,55 @@ class LabelAwareTrainer(Trainer, TrainerCallback):
             rows = pd.DataFrame(self.accelerator.reduce(self.unlogged, "mean")).map(float)
             if not np.isfinite(rows).all(axis=None):
                 raise FloatingPointError(
-                    f"the loss is not finite in step {self.state.global_step} or just before it; "
-                    f"lower the learning rate (now {self.config.lr:g}), or set precision='fp32' "
-                    f"(now {self.config.precision})"
+                    f"{self.args.run_name}: the loss is not finite in step "
+                    f"{self.state.global_step} or just before it; lower the learning rate (now "
+                    f"{self.config.lr:g}), or set precision='fp32' (now {self.config.precision})"
                 )
             self.unlogged = []
             self.logged.append(rows)
-            logs |= rows.mean().to_dict()
+            logs |= {"lr": logs["learning_rate"], **rows.mean()}
         super().log(logs, start_time)
 
     def evaluate(self, *_, **__) -> dict[str, float]:
         """Validation accuracy of both networks, in percent; Φ's chooses the best epoch."""
         start = time.perf_counter()
         row = {"epoch": round(self.state.epoch), **pd.concat(self.logged).mean()}
-        items, labels = self.texts.items["valid"], self.texts.labels["valid"].numpy()
+        labels = self.texts.labels["valid"].numpy()
         for name, network in self.model.named_children():
-            said = batches.outputs(network, items, self.config.precision)
+            said = batches.outputs(network, self.texts.items["valid"], self.config.precision)
             predicted = said["logits"].argmax(1).numpy()
             row[f"valid_{name}"] = analysis.scores(labels, predicted)["accuracy"]
         metrics = {"eval_phi": row["valid_phi"], "eval_history": row}
         metrics["eval_seconds_of_training"] = start - self.epoch_began
         metrics["eval_seconds"] = time.perf_counter() - start
         self.log(metrics)
-        tell = self.callback_handler.on_evaluate
-        self.control = tell(self.args, self.state, self.control, metrics)
+        self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
+
+    def write(self, folder: Path, about: dict) -> None:
+        """Make the run's folder: tables, Trainer's state, and result.json with `about` in it."""
+        tables, scores = self.predict_all()
+        epochs = [row for row in self.state.log_history if "eval_phi" in row]
+        trained = sum(row["eval_seconds_of_training"] for row in epochs)
+        texts = len(epochs) * sum(len(batch) for batch in self.batches.batches)
+        summary = {
+            "scores": scores,
+            "best_epoch": 1 + int(np.argmax([row["eval_phi"] for row in epochs])),  # the first (15)
+            "history": [row["eval_history"] for row in epochs],
+            "parameters": sum(p.numel() for p in self.model.parameters() if p.requires_grad),
+            "texts": len(self.texts),
+            "texts_per_second": round(texts / trained, 1),
+            "seconds": round(trained + sum(row["eval_seconds"] for row in epochs), 1),
+            "device": describe(self.args.device),
+            "device_type": self.args.device.type,
+            "processes": self.args.world_size,
+        }
+        folder.mkdir()
+        for name, table in tables.items():
+            table.to_csv(folder / f"{name}.csv", index=False, float_format="%.6g")
+        self.state.save_to_json(str(folder / "trainer_state.json"))
+        text = json.dumps(about | summary | files.provenance(), indent=1)
+        (folder / "result.json").write_text(text + "\n", encoding="utf-8")
 
     def predict_all(self) -> tuple[dict[str, pd.DataFrame], dict[str, float]]:
         """Tables of the run's folder, and scores of both networks on valid and test, in percent."""
@@ -343,58 +339,24 @@ class LabelAwareTrainer(Trainer, TrainerCallback):
             predictions.append(pd.DataFrame(columns))
             table = pd.DataFrame(cosines).add_prefix("c_").rename_axis("label").reset_index()
             similarities.append(table.assign(split=split))
-        log = [row for row in self.state.log_history if "learning_rate" in row]
-        history = pd.DataFrame(log).rename(columns={"learning_rate": "lr"})
+        history = pd.DataFrame([row for row in self.state.log_history if "lr" in row])
         history["epoch"] = np.ceil(history.epoch - 1e-6).astype(int)
         tables = {"history": history.filter(HISTORY), "predictions": pd.concat(predictions)}
         return tables | {"similarity": pd.concat(similarities)}, scores
 
-    def summary(self) -> dict:
-        """What result.json says of training."""
-        epochs = [row for row in self.state.log_history if "eval_phi" in row]
-        trained = sum(row["eval_seconds_of_training"] for row in epochs)
-        texts = len(epochs) * sum(len(batch) for batch in self.batches.batches)
-        return {
-            "best_epoch": 1 + int(np.argmax([row["eval_phi"] for row in epochs])),  # the first (15)
-            "history": [row["eval_history"] for row in epochs],
-            "parameters": sum(p.numel() for p in self.model.parameters() if p.requires_grad),
-            "texts": len(self.texts),
-            "steps": self.state.global_step,
-            "texts_per_second": round(texts / trained, 1),
-            "seconds": round(trained + sum(row["eval_seconds"] for row in epochs), 1),
-            "device": describe(self.args.device),
-            "device_type": self.args.device.type,
-            "processes": self.args.world_size,
-            **files.provenance(),
-        }
-
-
-def _last_state(folder: Path) -> TrainerState | None:
-    """Of the newest checkpoint; one that was cut off is deleted, for the state is written last."""
-    newest = get_last_checkpoint(folder)
-    if newest is None:
-        return None
-    try:
-        return TrainerState.load_from_json(f"{newest}/trainer_state.json")
-    except (OSError, ValueError):
-        shutil.rmtree(newest, ignore_errors=True)
-        return _last_state(folder)
-
 
 def _arguments(config: Config, folder: Path, **options) -> TrainingArguments:
     """`Config` in Trainer's own names."""
+    alike = ("seed", "weight_decay", "adam_beta1", "adam_beta2", "adam_epsilon")
     arguments = TrainingArguments(
+        **{name: getattr(config, name) for name in alike},
         output_dir=str(folder),
-        seed=config.seed,
+        run_name=f"{config.loss} seed {config.seed}",
         num_train_epochs=config.epochs,
         per_device_train_batch_size=config.batch_size,
         gradient_accumulation_steps=config.accumulate,
         optim="adamw_torch_fused",  # no decay for biases and norms (12)
         learning_rate=config.lr,  # falls along a line to 0
-        weight_decay=config.weight_decay,
-        adam_beta1=config.adam_beta1,
-        adam_beta2=config.adam_beta2,
-        adam_epsilon=config.adam_epsilon,
         max_grad_norm=math.inf,  # on_pre_optimizer_step clips
         bf16=config.precision == "bf16",
         fp16=config.precision == "fp16",
@@ -417,31 +379,21 @@ def _arguments(config: Config, folder: Path, **options) -> TrainingArguments:
 
 
 class ProgressLine(ProgressCallback):
-    """One line with loss and time left; in a notebook it is updated in place, without a widget."""
-
-    def __init__(self, title: str):
-        super().__init__()
-        self.title = title
+    """One line with loss and time left; below a notebook's cell plain text, without a widget."""
 
     def on_train_begin(self, args, state, control, **_):
         self.current_step = state.global_step
-        options = {"desc": self.title, "initial": state.global_step, "total": state.max_steps}
+        options = {"desc": args.run_name, "initial": state.global_step, "total": state.max_steps}
         if hasattr(get_ipython(), "kernel"):
-            options |= {"file": NotebookLine(), "ascii": " #", "ncols": 90, "mininterval": 0.5}
+            self.shown = display.display({"text/plain": ""}, raw=True, display_id=True)
+            options |= {"file": self, "ascii": " #", "ncols": 90, "mininterval": 0.5}
         self.training_bar = tqdm(**options, disable=not state.is_world_process_zero)
+
+    def write(self, text: str) -> None:
+        """The notebook's line, as a file of tqdm's: what is written replaces it."""
+        if text.strip():
+            self.shown.update({"text/plain": text.strip()}, raw=True)
 
     def on_log(self, args, state, control, logs, **_):
         if "learning_rate" in logs:
             self.training_bar.set_postfix(loss=f"{logs['loss']:.3f}", refresh=False)
-
-
-class NotebookLine(io.StringIO):
-    """A line of plain text below a cell; what is written replaces it."""
-
-    def __init__(self):
-        super().__init__()
-        self.handle = display.display({"text/plain": ""}, raw=True, display_id=True)
-
-    def write(self, text: str) -> None:
-        if text.strip():
-            self.handle.update({"text/plain": text.strip()}, raw=True)

@@ -66,7 +66,7 @@ def test_two_processes_are_one(two_processes, made_dataset, config, tmp_path, na
     assert two.summary == two_processes[1][1][name].summary
     assert (one.summary["processes"], two.summary["processes"]) == (1, 2)
     assert one.folder.name == two.folder.name
-    same = ("steps", "best_epoch", "scores", "texts")
+    same = ("best_epoch", "scores", "texts")
     assert all(one.summary[key] == two.summary[key] for key in same)
     for file in ("history.csv", "predictions.csv", "similarity.csv"):
         expected, found = (pd.read_csv(result.folder / file) for result in (one, two))
