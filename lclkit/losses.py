@@ -2,9 +2,8 @@
 
 One idea carries them: each is a cross-entropy whose classes are the other rows of the batch, spread
 evenly over the anchor's positives. The label-aware contrastive loss (LCL) is the supervised one
-(SCL) with ``log_weights[:, labels]``, that is log w_{i,y_k}, added to the similarity logits.
-`_anchors` shows it in one screen. All is done in log space, and in float32 or better, also under
-autocast. Memory grows with N^2.
+(SCL) with log w_{i,y_k} added to the similarity logits: see `_anchors`. All is done in log space,
+in float32 or better. Memory grows with N^2.
 """
 
 import warnings
@@ -82,10 +81,7 @@ def lcl_loss(
 def joint_loss(
     ce_encoder: Tensor, ce_weighting: Tensor | float, contrastive: Tensor, alpha: float
 ) -> Tensor:
-    """Joint objective, Eq. 6: alpha (L_w + L_e) + (1 - alpha) L_LCL; or L_SCL, with L_w = 0.
-
-    alpha: in [0, 1], else ValueError. (Gunel et al. put theirs on the other term.)
-    """
+    """Joint objective, Eq. 6, for SCL with L_w = 0. ValueError for alpha outside 0 to 1."""
     if not 0 <= alpha <= 1:
         raise ValueError(f"alpha: expected a number in [0, 1]; found {alpha}")
     return alpha * (ce_weighting + ce_encoder) + (1 - alpha) * contrastive
