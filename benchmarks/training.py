@@ -145,6 +145,7 @@ def our_epoch(build, config, texts, **options):
         trainer = training.LabelAwareTrainer(*arguments, **options)
         trainer.add_callback(clock)
         trainer.remove_callback(training.ProgressLine)
+        trainer.remove_callback(training.EarlyStoppingCallback)  # which asks for evaluations
         trainer.args.eval_strategy = trainer.args.save_strategy = "no"
         trainer.train()
     return clock.seconds

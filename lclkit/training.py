@@ -41,7 +41,7 @@ OUT_OF_MEMORY = (
     "same numbers); a smaller batch_size with accumulate (the contrastive loss then sees fewer "
     "negatives); precision='bf16'; trainable_layers=2; a smaller encoder"
 )
-gc.freeze()  # each run lets Trainer collect what others left: half a second, if of libraries too
+gc.freeze()  # Trainer collects garbage before each run: sooner done if not in the libraries too
 
 # YAML takes 3e-5, which has no point, for a word.
 Number = Annotated[float, BeforeValidator(lambda x: float(x) if isinstance(x, str) else x)]
