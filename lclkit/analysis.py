@@ -34,8 +34,7 @@ def topk_entropy(probabilities: np.ndarray, k: int) -> np.ndarray:
         raise ValueError("probabilities: expected (N, C) rows of numbers from 0 that sum to 1")
     if not 1 <= k <= p.shape[-1]:
         raise ValueError(f"k: expected 1 to {p.shape[-1]}, the number of classes; found {k}")
-    largest = np.sort(p, axis=-1)[..., -k:]
-    return stats.entropy(largest, base=2, axis=-1)  # divides by the sum
+    return stats.entropy(np.sort(p)[..., -k:], base=2, axis=-1)  # divides by the sum
 
 
 def entropy_curve(
@@ -84,11 +83,11 @@ def confusable_pairs(counts: np.ndarray) -> list[tuple[int, int, float]]:
 def compare(runs_a: np.ndarray, runs_b: np.ndarray, n_resamples: int = 9999) -> dict[str, float]:
     """How far accuracy a is above b, in points, and how sure that is; intervals are of 95 %.
 
-    runs_a, runs_b: right (1) or wrong (0), ``(seeds, texts)``, the same seeds and texts in the same
-    order. Returns difference; over seeds, for these texts: Welch's t, df and p, its interval low to
-    high, and permutation_p, of all 2^seeds flips of the signs of their differences, n_resamples at
-    most; over texts, for these seeds: texts_low to texts_high, of n_resamples draws of the texts.
-    NaN for what needs a spread over seeds and has none. Raises ValueError for other runs.
+    runs_a, runs_b: right (1) or wrong (0), ``(seeds, texts)``, both in the same order. Returns
+    difference; over seeds, for these texts: Welch's t, df and p, its interval low to high, and
+    permutation_p, of all 2^seeds flips of their differences' signs, n_resamples at most; over
+    texts, for these seeds: texts_low to texts_high, of n_resamples draws of them. NaN for what
+    needs a spread over seeds and has none. Raises ValueError for other runs.
     """
     a, b = np.asarray(runs_a), np.asarray(runs_b)
     if a.ndim != 2 or a.shape != b.shape or not np.isin([a, b], (0, 1)).all():
