@@ -13,10 +13,7 @@ FLOOR = 1e-8  # what a probability of 0 counts as in a logarithm
 
 
 def scores(labels: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
-    """Accuracy, weighted F1 (Eq. 8) and macro F1 in percent, to 4 digits, of ``(N,)`` classes.
-
-    A class in only one of them has F1 = 0. Raises ValueError for unequal lengths.
-    """
+    """Accuracy, weighted F1 (Eq. 8), macro F1 of ``(N,)``, in percent; ValueError if N differs."""
     shares = {"accuracy": metrics.accuracy_score(labels, predicted)}
     for name, average in (("f1", "weighted"), ("macro_f1", "macro")):
         shares[name] = metrics.f1_score(labels, predicted, average=average, zero_division=0)
@@ -121,12 +118,11 @@ def holm(p_values: Iterable[float]) -> np.ndarray:
 def class_similarity(features: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
     """Mean cosine between the texts of each two classes, ``(C, C)``; on the diagonal within one.
 
-    features: unit-norm ``(N, d)``. labels: ``(N,)``. classes: C. A text is not compared with
-    itself; NaN where there is nothing to compare.
+    features: unit-norm ``(N, d)``. labels: ``(N,)``. classes: C. NaN: there is none to compare.
     """
     members = np.eye(classes)[labels]
     counts = members.sum(0)
     sums = members.T @ features.astype(float)
     pairs = np.outer(counts, counts) - np.diag(counts)
-    cosines = sums @ sums.T - np.diag(counts)  # a text's cosine with itself is 1
+    cosines = sums @ sums.T - np.diag(counts)  # less each text's with itself
     return np.where(pairs > 0, cosines / np.maximum(pairs, 1), np.nan)

@@ -7,7 +7,6 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pooch
 
@@ -168,8 +167,7 @@ def _split(name: str, rows: pd.DataFrame, held_out: float, **about: str) -> Data
     if len(sizes) < 2 or min(sizes.values()) < 3:
         raise DataError(f"{name}: expected two classes or more, of 3 texts or more; found {sizes}")
     each = (held_out * by_class.transform("size")).round().clip(lower=1)
-    number = by_class.cumcount()
-    split = np.select([number < each, number < 2 * each], ["valid", "test"], "train")
+    split = (by_class.cumcount() // each).map({0: "valid", 1: "test"}).fillna("train")
     return _assemble(name, shuffled.assign(split=split).sort_index(), **about)
 
 

