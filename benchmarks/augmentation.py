@@ -38,7 +38,7 @@ def nlpaug_views():
 
 
 def forget() -> None:
-    for function in (augment.synonyms, augment.synonyms_of_token, augment._lemmas):
+    for function in (augment.synonyms, augment.synonyms_of_token):
         function.cache_clear()
     for synsets in sources.wordnet()._synset_offset_cache.values():
         synsets.clear()

@@ -13,10 +13,7 @@ FLOOR = 1e-8  # what a probability of 0 counts as in a logarithm
 
 
 def scores(labels: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
-    """Accuracy, weighted F1 (Eq. 8) and macro F1 in percent, to 4 digits, of ``(N,)`` classes.
-
-    A class in only one of them has F1 = 0. Raises ValueError for unequal lengths.
-    """
+    """Accuracy, weighted F1 (Eq. 8), macro F1 of ``(N,)``, in percent; ValueError if N differs."""
     shares = {"accuracy": metrics.accuracy_score(labels, predicted)}
     for name, average in (("f1", "weighted"), ("macro_f1", "macro")):
         shares[name] = metrics.f1_score(labels, predicted, average=average, zero_division=0)
@@ -34,8 +31,7 @@ def topk_entropy(probabilities: np.ndarray, k: int) -> np.ndarray:
         raise ValueError("probabilities: expected (N, C) rows of numbers from 0 that sum to 1")
     if not 1 <= k <= p.shape[-1]:
         raise ValueError(f"k: expected 1 to {p.shape[-1]}, the number of classes; found {k}")
-    largest = np.sort(p, axis=-1)[..., -k:]
-    return stats.entropy(largest, base=2, axis=-1)  # divides by the sum
+    return stats.entropy(np.sort(p)[..., -k:], base=2, axis=-1)  # divides by the sum
 
 
 def entropy_curve(
@@ -84,11 +80,11 @@ def confusable_pairs(counts: np.ndarray) -> list[tuple[int, int, float]]:
 def compare(runs_a: np.ndarray, runs_b: np.ndarray, n_resamples: int = 9999) -> dict[str, float]:
     """How far accuracy a is above b, in points, and how sure that is; intervals are of 95 %.
 
-    runs_a, runs_b: right (1) or wrong (0), ``(seeds, texts)``, the same seeds and texts in the same
-    order. Returns difference; over seeds, for these texts: Welch's t, df and p, its interval low to
-    high, and permutation_p, of all 2^seeds flips of the signs of their differences, n_resamples at
-    most; over texts, for these seeds: texts_low to texts_high, of n_resamples draws of the texts.
-    NaN for what needs a spread over seeds and has none. Raises ValueError for other runs.
+    runs_a, runs_b: right (1) or wrong (0), ``(seeds, texts)``, both in the same order. Returns
+    difference; over seeds, for these texts: Welch's t, df and p, its interval low to high, and
+    permutation_p, of all 2^seeds flips of their differences' signs, n_resamples at most; over
+    texts, for these seeds: texts_low to texts_high, of n_resamples draws of them. NaN for what
+    needs a spread over seeds and has none. Raises ValueError for other runs.
     """
     a, b = np.asarray(runs_a), np.asarray(runs_b)
     if a.ndim != 2 or a.shape != b.shape or not np.isin([a, b], (0, 1)).all():
@@ -122,12 +118,11 @@ def holm(p_values: Iterable[float]) -> np.ndarray:
 def class_similarity(features: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
     """Mean cosine between the texts of each two classes, ``(C, C)``; on the diagonal within one.
 
-    features: unit-norm ``(N, d)``. labels: ``(N,)``. classes: C. A text is not compared with
-    itself; NaN where there is nothing to compare.
+    features: unit-norm ``(N, d)``. labels: ``(N,)``. classes: C. NaN: there is none to compare.
     """
     members = np.eye(classes)[labels]
     counts = members.sum(0)
     sums = members.T @ features.astype(float)
     pairs = np.outer(counts, counts) - np.diag(counts)
-    cosines = sums @ sums.T - np.diag(counts)  # a text's cosine with itself is 1
+    cosines = sums @ sums.T - np.diag(counts)  # less each text's with itself
     return np.where(pairs > 0, cosines / np.maximum(pairs, 1), np.nan)

@@ -12,7 +12,6 @@ from lclkit.sources import wordnet
 
 RECIPES = ("paper", "released")
 WORD = re.compile(r"[A-Za-z]+(?:[-'][A-Za-z]+)*")
-
 # For "released", as in nlpaug 1.1.0.
 TOKEN = re.compile(r"\w+|[^\w\s]")
 NLPAUG = tomllib.loads(Path(__file__).with_name("augment.toml").read_text(encoding="utf-8"))
@@ -37,11 +36,8 @@ def synonym_views(
     if recipe not in RECIPES:
         raise ValueError(f"recipe: expected one of {RECIPES}; found {recipe!r}")
     view_of = _paper_view if recipe == "paper" else _released_view
-    views = []
-    for text in texts:
-        own_seed = f"{seed}\0{text}".encode("utf-8", "surrogatepass")
-        views.append(view_of(text, p, random.Random(own_seed)))
-    return views
+    seeds = [f"{seed}\0{text}".encode("utf-8", "surrogatepass") for text in texts]
+    return [view_of(text, p, random.Random(own)) for text, own in zip(texts, seeds, strict=True)]
 
 
 @cache
@@ -58,11 +54,9 @@ def synonyms_of_token(token: str) -> list[str]:
     return [re.sub("[_-]", " ", lemma.lower()) for lemma in lemmas if lemma.lower() != token]
 
 
-@cache
-def _lemmas(word: str, part_of_speech: str | None = None) -> list[str]:
+def _lemmas(word: str, part: str | None = None) -> list[str]:
     """Of all synsets of a word or of what it may be a form of, one after the other."""
-    synsets = wordnet().synsets(word, part_of_speech)
-    return [lemma for synset in synsets for lemma in synset.lemma_names()]
+    return [lemma for synset in wordnet().synsets(word, part) for lemma in synset.lemma_names()]
 
 
 def _paper_view(text: str, p: float, rng: random.Random) -> str:

@@ -6,9 +6,7 @@ import warnings
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Self
 
-import numpy as np
 import pandas as pd
 import pooch
 
@@ -41,9 +39,8 @@ class Dataset:
                 raise DataError(f"{self.name}, {split}: no text")
             faulty = frame[(frame.text.str.strip() == "") | ~frame.label.isin(labels)]
             if len(faulty):
-                expected = f"a text, and a label from 0 to {len(labels) - 1}"
-                found = faulty.iloc[0].to_dict()
-                raise DataError(f"{self.name}, {split}: expected {expected}; found {found}")
+                expected = f"expected a text, and a label from 0 to {len(labels) - 1}; found"
+                raise DataError(f"{self.name}, {split}: {expected} {faulty.iloc[0].to_dict()}")
         untrained = sorted(set(labels) - set(self.train.label))
         if untrained:
             raise DataError(f"{self.name}: no training text of {self.classes[untrained[0]]}")
@@ -64,7 +61,7 @@ class Dataset:
                 digest.update(f"\0{split}\0{row.label}\0{row.text}".encode())
         return digest.hexdigest()
 
-    def subset(self, classes: str | Collection[str]) -> Self:
+    def subset(self, classes: str | Collection[str]) -> "Dataset":
         """Only some classes: their names, or the name of a subset of section 5.3 ("4-hard-a").
 
         Labels are renumbered; the classes keep their order. Raises DataError for an unknown name.
@@ -85,7 +82,7 @@ class Dataset:
             frames[split] = kept.assign(label=kept.label.map(labels))
         return replace(self, name=f"{self.name}-{title or len(names)}", classes=names, **frames)
 
-    def sample(self, per_class: int) -> Self:
+    def sample(self, per_class: int) -> "Dataset":
         """At most `per_class` training texts of each class; of valid and test a quarter as many."""
         frames = {}
         for split, frame in self._frames().items():
@@ -100,9 +97,8 @@ def load(name: str | Path, root: str | Path | None = None, variant: str = "defau
 
     name: "supersense", one of sources.toml, or a path; a file is split 80/10/10, with a fixed seed.
     root: where raw files are looked for first; then in $LCLKIT_DATA and the user's cache; only then
-    are they fetched. variant: what is sensible ("default"), what the authors' code does
-    ("released"), what the paper says ("paper"), or another of sources.toml. Built-in and own data
-    have only "default". White space at the ends of a text is dropped in all of them.
+    are they fetched. variant: "default" (sensible; all that built-in and own data have), "released"
+    (what the authors' code does), "paper" (what the paper says), or another of sources.toml.
     Raises DataError where the data set is unknown, cannot be had, or is not what it should be.
     """
     name = str(name)
@@ -150,8 +146,7 @@ def _own_csv(path: Path) -> Dataset:
     options = {"dtype": str, "keep_default_na": False, "index_col": False, "encoding": "utf-8-sig"}
     try:
         with warnings.catch_warnings(action="error"):  # of rows with more fields than the header
-            rows = pd.read_csv(path, **options).fillna("")
-        rows = rows[["text", "label"]]
+            rows = pd.read_csv(path, **options)[["text", "label"]].fillna("")
     except (OSError, ValueError, LookupError, pd.errors.ParserWarning) as error:
         reason = f"{' '.join(str(error).split())} (it needs text and label; commas need quotes)"
         raise DataError(f"{path} cannot be read as a UTF-8 csv file: {reason}") from None
@@ -168,13 +163,11 @@ def _split(name: str, rows: pd.DataFrame, held_out: float, **about: str) -> Data
     """Stratified, with a fixed seed. held_out: the share of valid and of test, at least 1 text."""
     shuffled = rows.sample(frac=1, random_state=0)
     by_class = shuffled.groupby("label").text
-    sizes = by_class.size()
-    if len(sizes) < 2 or sizes.min() < 3:
-        found = sizes.nsmallest(3).to_dict()
-        raise DataError(f"{name}: expected two classes or more, of 3 texts or more; found {found}")
+    sizes = by_class.size().nsmallest(3).to_dict()
+    if len(sizes) < 2 or min(sizes.values()) < 3:
+        raise DataError(f"{name}: expected two classes or more, of 3 texts or more; found {sizes}")
     each = (held_out * by_class.transform("size")).round().clip(lower=1)
-    number = by_class.cumcount()
-    split = np.select([number < each, number < 2 * each], ["valid", "test"], "train")
+    split = (by_class.cumcount() // each).map({0: "valid", 1: "test"}).fillna("train")
     return _assemble(name, shuffled.assign(split=split).sort_index(), **about)
 
 

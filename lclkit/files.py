@@ -14,8 +14,6 @@ import pooch
 
 from lclkit import __version__
 
-RECORDED = ("torch", "transformers", "nltk", "numpy", "scikit-learn")
-
 
 @contextlib.contextmanager
 def whole(target: Path) -> Iterator[Path]:
@@ -38,12 +36,12 @@ def cache_folder() -> Path:
 def provenance() -> dict:
     """Where a number comes from: library versions, git commit (None outside a clone), time."""
     versions = {"python": platform.python_version(), "lclkit": __version__}
-    versions |= {name: importlib.metadata.version(name) for name in RECORDED}
+    for library in ("torch", "transformers", "nltk", "numpy", "scikit-learn"):
+        versions[library] = importlib.metadata.version(library)
     root = Path(__file__).parents[1]
-    commit = None
+    commit = ""
     if (root / ".git").exists() and shutil.which("git"):
         describe = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-        answer = subprocess.run(describe, cwd=root, capture_output=True, text=True)
-        commit = answer.stdout.strip() or None
+        commit = subprocess.run(describe, cwd=root, capture_output=True, text=True).stdout.strip()
     now = time.strftime("%Y-%m-%dT%H:%M:%S%z")
-    return {"versions": versions, "git_commit": commit, "finished": now}
+    return {"versions": versions, "git_commit": commit or None, "finished": now}

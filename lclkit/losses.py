@@ -74,8 +74,7 @@ def lcl_loss(
         log_w = None if log_w is None else _all_rows(log_w)
     with torch.autocast(features.device.type, enabled=False):
         losses, valid = _anchors(h, labels.long(), log_w, temperature, form)
-    total = losses.sum()
-    return total if reduction == "sum" else total / valid.sum().clamp(min=1)
+    return losses.sum() if reduction == "sum" else losses.sum() / valid.sum().clamp(min=1)
 
 
 def joint_loss(
@@ -120,7 +119,6 @@ def _all_rows(rows: Tensor, validate: bool = False) -> Tensor:
 
 @torch.no_grad()
 def _check(features: Tensor, labels: Tensor, log_w: Tensor | None, form: str, values: bool) -> None:
-    """Shapes and dtypes and, if `values`, the values."""
     n = len(features)
     if features.ndim != 2 or n == 0 or not features.is_floating_point():
         found = f"{features.dtype} {tuple(features.shape)}"

@@ -27,16 +27,13 @@ def profile(name: str, dataset: str, recipe: str = "released", encoder: str = ""
     profile's. Raises ValueError for an unknown profile or recipe.
     """
     name = name or os.environ.get("LCLKIT_PROFILE", "demo")
-    profiles = _DATA["profiles"]
-    if name not in profiles:
-        raise ValueError(f"profile: expected one of {', '.join(profiles)}; found {name!r}")
-    fields = settings(dataset, recipe) | profiles[name]
-    texts = fields.pop("texts", None)
-    seeds = fields.pop("seeds")
+    if name not in _DATA["profiles"]:
+        raise ValueError(f"profile: expected one of {', '.join(_DATA['profiles'])}; found {name!r}")
+    fields = settings(dataset, recipe) | _DATA["profiles"][name]
     fields["encoder"] = encoder or fields["encoder"]
     fields["pooling"] = "mean" if fields["encoder"] == "minilm" else "cls"
     fields["order"] = "random" if name == "paper" else "length"
-    return Profile(name, texts, seeds, fields)
+    return Profile(name, fields.pop("texts", None), fields.pop("seeds"), fields)
 
 
 def settings(dataset: str, recipe: str = "released") -> dict:
@@ -56,12 +53,11 @@ def _recipe(name: str) -> dict:
 
 def _results() -> Iterator[Printed]:
     for number, table in _DATA["tables"].items():
-        for model, cells in table["rows"].items():
-            for column, cell in zip(table["columns"], cells.split(), strict=True):
+        for model, row in table["rows"].items():
+            for (dataset, classes, metric), cell in zip(table["columns"], row.split(), strict=True):
                 if cell != ".":
                     mean, sd = cell.rstrip(")").split("(")
                     spread = (None, None) if sd == "-" else (float(sd), table["n"])
-                    dataset, classes, metric = column
                     key = number, dataset, classes, model, metric, table["split"]
                     yield Printed(*key, float(mean), *spread)
 

