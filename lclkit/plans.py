@@ -125,8 +125,8 @@ def _training(parameters: dict, download: bool) -> dict:
     own = {"loss": parameters["loss"], "seed": parameters["seed"]} | parameters["changes"]
     config = asdict(training.Config(**setup.settings | own))
     hashes = {name: _hash(name, download) for name in (dataset, config["encoder"])}
-    identity = {"config": config, "texts": setup.texts, "hashes": hashes}
-    identity |= {"parameters": parameters | {"profile": setup.name}}
+    parameters = parameters | {"profile": setup.name}
+    identity = {"parameters": parameters, "config": config, "texts": setup.texts, "hashes": hashes}
     return identity | {"results_version": results.RESULTS_VERSION}
 
 
@@ -217,10 +217,9 @@ if __name__ == "__main__":  # the process of one run, which ends when the runner
     threading.Thread(target=lambda: os.read(0, 1) or os._exit(1), daemon=True).start()
     import papermill  # slow, so after the watch began
 
-    notebook, executed, parameters = sys.argv[1:]
+    notebook, executed, values = sys.argv[1:]
     try:
-        parameters = json.loads(parameters)
-        papermill.execute_notebook(notebook, executed, parameters, stdout_file=sys.stdout)
+        papermill.execute_notebook(notebook, executed, json.loads(values), stdout_file=sys.stdout)
     finally:
         if sys.platform != "win32":  # which does not tell
             import resource
