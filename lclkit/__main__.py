@@ -1,17 +1,15 @@
 """The command line: lclkit, or python -m lclkit."""
 
-import importlib.metadata
 import os
 import re
 import signal
 import sys
 import warnings
-from collections.abc import Callable
+from importlib.metadata import metadata, requires, version
 from pathlib import Path
 
-import typer
 import yaml
-from typer import Argument, Option
+from typer import Argument, Option, Typer
 
 from lclkit import files, paper
 
@@ -21,7 +19,7 @@ ABSENT = "not here, see: lclkit fetch"
 ENCODERS = ("minilm", paper.ENCODER, *paper.RIVALS.values())
 STYLE = {"no_args_is_help": True, "add_completion": False, "rich_markup_mode": None}
 STYLE |= {"pretty_exceptions_enable": False, "result_callback": sys.exit}  # commands return status
-app = typer.Typer(help="Learn, check and re-run one paper.", **STYLE)
+app = Typer(help="Learn, check and re-run one paper.", **STYLE)
 
 
 @app.command()
@@ -34,9 +32,8 @@ def doctor() -> int:
 
     gpu = torch.cuda.is_available()
     print("device:", torch.cuda.get_device_name() if gpu else "CPU, enough for the demo")
-    needs = [line for line in importlib.metadata.requires("lclkit") or () if "extra" not in line]
-    libraries = [re.split(r"[^\w.-]", line)[0] for line in needs]
-    tasks = dict.fromkeys(libraries, importlib.metadata.version)
+    needs = [line for line in requires("lclkit") or () if "extra" not in line]
+    tasks = {re.split(r"[^\w.-]", line)[0]: version for line in needs}
     tasks |= dict.fromkeys(sources.SOURCES, lambda name: sources.find(name) or ABSENT)
     tasks["WordNet"] = lambda _: sources.wordnet().root
     tasks["minilm"] = lambda name: models.open_encoder(name).folder
@@ -81,7 +78,7 @@ def fetch(
     return _do_all(tasks)
 
 
-def _do_all(tasks: dict[str, Callable[[str], object]]) -> int:
+def _do_all(tasks: dict) -> int:
     """Do each task with its name, and print what it gives, or why not. Returns 1 if one failed."""
     failed = 0
     for name, task in tasks.items():
@@ -119,37 +116,24 @@ def replicate(
     only: list[str] = Option([], metavar="NAME=VALUE", help="loss=ce,lcl; a change: form=printed"),
     shard: str = Option("0/1", metavar="I/N", help="A share of the runs: I from 0 to N-1."),
     dry_run: bool = Option(False, "--dry-run", help="List the runs; download nothing."),
-) -> int:
+) -> bool:
     """Run a plan: many runs of a notebook, those that are not finished."""
     if dry_run:
         os.environ["HF_HUB_OFFLINE"] = "1"
     from lclkit import plans
 
-    _notebook("04_training.ipynb")
     runs = plans.expand(plan, out, only, shard, download=not dry_run)
     if not dry_run:
         plans.replicate(runs, jobs, devices.split(",") if devices else [])
-    states = plans.preview(runs)
-    return 1 if "failed" in states and not dry_run else 0
+    return "failed" in plans.preview(runs) and not dry_run
 
 
 @app.command()
-def pack(
-    file: Path,
-    places: list[Path] = Argument(exists=True),
-    summaries: bool = Option(False, "--summaries", help="Leave the predictions out."),
-) -> None:
-    """Write finished runs, in folders and packed files, to one small file."""
+def pack(file: Path, places: list[Path], summaries: bool = False) -> None:
+    """Write finished runs, in folders or packed files, to one; summaries: without predictions."""
     from lclkit import results
 
     results.pack_results(results.find(places), file, predictions=not summaries)
-
-
-def _notebook(name: str) -> Path:
-    if not NOTEBOOKS.is_dir():
-        address = importlib.metadata.metadata("lclkit")["Project-URL"].split()[-1]
-        raise FileNotFoundError(f"{name} is not here: run this in a clone of {address}")
-    return NOTEBOOKS / name
 
 
 def _run(name: str, out: Path, parameters: dict) -> None:
@@ -157,14 +141,13 @@ def _run(name: str, out: Path, parameters: dict) -> None:
     import papermill
     from nbconvert import HTMLExporter
 
-    notebook = _notebook(name)
     folder = out.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     executed, page = folder / name, folder / name.replace("ipynb", "html")
     parameters |= {"profile": folder.name, "out": str(folder.parent)}
     options = {"stdout_file": sys.stdout, "extra_arguments": ["--log-level=ERROR"]}
     try:
-        papermill.execute_notebook(notebook, executed, parameters, **options)
+        papermill.execute_notebook(NOTEBOOKS / name, executed, parameters, **options)
     except papermill.PapermillExecutionError as error:
         sys.exit(f"{error.ename}: {error.evalue}; see {executed}")
     with files.whole(page) as file:
@@ -181,6 +164,9 @@ def main() -> None:
     signal.signal(signal.SIGINT, _stop)
     sys.stdout.reconfigure(errors="replace")  # Windows: to a file not every letter can be written
     try:
+        if not NOTEBOOKS.is_dir() and sys.argv[1:2] in (["demo"], ["report"], ["replicate"]):
+            address = metadata("lclkit")["Project-URL"].split()[-1]
+            raise FileNotFoundError(f"no notebooks are here: run this in a clone of {address}")
         app()
     except (ValueError, OSError, RuntimeError, ImportError, yaml.YAMLError) as error:
         reason = str(error).partition("For further information")[0]  # of pydantic

@@ -17,14 +17,12 @@ from functools import cache
 from hashlib import sha256
 from itertools import product
 from pathlib import Path
-from typing import Any
 
-import papermill
 import yaml
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt, create_model
 
-from lclkit import files, paper, sources
+from lclkit import files, paper
 
 PLANS = Path(__file__).parents[1] / "notebooks" / "plans"
 STRICT = ConfigDict(extra="forbid", strict=True)
@@ -53,7 +51,7 @@ class Run:
     def records(self, name: str) -> list[dict]:
         """What came of runs, of any plan, whose folder has this name; finished ones last."""
         places = self.folder.parents[1].glob(f"*/{name}/run.json")
-        records = [json.loads(file.read_text(encoding="utf-8")) for file in places]
+        records = [json.loads(file.read_bytes()) for file in places]
         return sorted(records, key=lambda record: (record["state"], record["finished"]))
 
     def record(self) -> dict:
@@ -69,6 +67,8 @@ def expand(
     such a value. shard: "I/N", of these every N-th from number I on, counted from 0. download:
     what is missing; else its hash is None. Raises ValueError for what could not be run.
     """
+    import papermill
+
     file = Path(plan) if Path(plan).suffix else PLANS / f"{plan}.yml"
     if not file.is_file():
         names = ", ".join(sorted(path.stem for path in PLANS.glob("*.yml")))
@@ -77,18 +77,22 @@ def expand(
     notebook = (file.parent / content.notebook).resolve()
     inspected = papermill.inspect_notebook(str(notebook))
     defaults = {name: ast.literal_eval(about["default"]) for name, about in inspected.items()}
-    fields: Any = {name: (type(value), value) for name, value in defaults.items()}
+    fields: dict = {name: (type(value), value) for name, value in defaults.items()}
     check = create_model(notebook.name, __config__=STRICT, **fields)
     conditions = [condition.partition("=") for condition in only]
     runs = {}
     for seed, values in product(range(content.seeds), _choices(content.grid)):
-        values |= {"seed": seed, "lesson": False, "out": ""}
-        parameters = check(**values).model_dump()
+        parameters = check(**values | {"seed": seed, "lesson": False, "out": ""}).model_dump()
         settings = parameters | parameters.get("changes", {})
         if all(str(settings.get(name)) in some.split(",") for name, _, some in conditions):
-            identity = _identity(notebook.name, parameters, download)
-            folder = out.resolve() / file.stem / _title(identity)
-            runs[folder] = Run(folder, notebook, content.minutes, identity)
+            identity = {"notebook": notebook.name, "parameters": parameters, "hashes": {}}
+            if "loss" in parameters:
+                identity |= _training(parameters, download)
+            parts = identity["parameters"] | {"seed": ""}
+            words = re.sub(r"[^\w.]+", "-", "-".join(str(part) for part in parts.values() if part))
+            key = sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
+            name = f"{words.strip('-')[-80:]}-seed{seed}-{key}"  # Windows has a limit
+            runs[name] = Run(out.resolve() / file.stem / name, notebook, content.minutes, identity)
     if not runs:
         raise ValueError(f"only: {' '.join(only)} leaves none; it has {', '.join(fields)}")
     share = re.fullmatch(r"(\d+)/(\d+)", shard)
@@ -97,7 +101,7 @@ def expand(
     return list(runs.values())[int(share[1]) :: int(share[2])]
 
 
-def _choices(value: Any) -> list:
+def _choices(value: object) -> list:
     """What part of a grid stands for: each item of a list, each combination of a mapping."""
     if isinstance(value, list):
         return [choice for item in value for choice in _choices(item)]
@@ -107,12 +111,9 @@ def _choices(value: Any) -> list:
     return [value]
 
 
-def _identity(notebook: str, parameters: dict, download: bool) -> dict:
-    """What decides the numbers of a run; what would fail in a notebook that trains fails here."""
-    identity = {"notebook": notebook, "parameters": parameters, "hashes": {}}
-    if "loss" not in parameters:
-        return identity
-    from lclkit import results, training
+def _training(parameters: dict, download: bool) -> dict:
+    """What decides the numbers of a run that trains; what would fail in the notebook fails here."""
+    from lclkit import results, sources, training
 
     dataset = parameters["dataset"]
     subsets = paper.SUBSETS if dataset == "empatheticdialogues" else []
@@ -120,20 +121,19 @@ def _identity(notebook: str, parameters: dict, download: bool) -> dict:
     for name, values in known.items():
         if not any(fnmatch(parameters[name], value) for value in values):
             raise ValueError(f"{name}: expected one of {values}; found {parameters[name]!r}")
-    names = ("profile", "dataset", "recipe", "encoder")
-    setup = paper.profile(*(parameters[name] for name in names))
+    setup = paper.profile(*(parameters[key] for key in ("profile", "dataset", "recipe", "encoder")))
     own = {"loss": parameters["loss"], "seed": parameters["seed"]} | parameters["changes"]
     config = asdict(training.Config(**setup.settings | own))
     hashes = {name: _hash(name, download) for name in (dataset, config["encoder"])}
-    identity["parameters"] = parameters | {"profile": setup.name}
-    identity |= {"config": config, "texts": setup.texts, "hashes": hashes}
+    parameters = parameters | {"profile": setup.name}
+    identity = {"parameters": parameters, "config": config, "texts": setup.texts, "hashes": hashes}
     return identity | {"results_version": results.RESULTS_VERSION}
 
 
 @cache
 def _hash(name: str, download: bool) -> str | None:
     """Of the files of a data set or encoder; None for what is not here, without `download`."""
-    from lclkit import models
+    from lclkit import models, sources
 
     if name == "supersense":
         return "WordNet 3.0"
@@ -146,15 +146,6 @@ def _hash(name: str, download: bool) -> str | None:
     expected = () if download else (models.EncoderError,)
     with contextlib.suppress(*expected):
         return models.open_encoder(name).hash
-
-
-def _title(identity: dict) -> str:
-    """The name of a run's folder: what a person looks for, and a hash of all that matters."""
-    parameters = identity["parameters"]
-    words = [str(value) for name, value in parameters.items() if value and name != "seed"]
-    title = re.sub(r"[^\w.]+", "-", "-".join(words)).strip("-")[-80:]  # Windows has a limit
-    key = sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
-    return f"{title}-seed{parameters['seed']}-{key}"
 
 
 def preview(runs: list[Run]) -> list[str]:
@@ -185,7 +176,6 @@ def replicate(runs: list[Run], jobs: int = 1, devices: list[str] | None = None) 
     before = {run.folder: run.record() for run in runs}
     todo = [run for run in runs if before[run.folder]["state"] != "finished"]
     common = {"OMP_NUM_THREADS": str(max(1, torch.get_num_threads() // jobs))} | os.environ
-    common["PYTHONIOENCODING"] = "utf-8"  # of the log, on Windows too
 
     def work(job: int) -> None:
         """Do the runs that nobody is at; then wait for those of others, who may be killed."""
@@ -202,17 +192,14 @@ def replicate(runs: list[Run], jobs: int = 1, devices: list[str] | None = None) 
 
 
 def _do(run: Run, environment: dict[str, str]) -> None:
-    """One run, and what came of it, in run.json."""
     parameters = run.identity["parameters"] | {"out": str(run.folder)}
     task = [run.notebook, run.folder / run.notebook.name, json.dumps(parameters)]
-    command = [sys.executable, "-u", "-m", "lclkit.plans", *map(str, task)]
+    command = [sys.executable, "-u", "-X", "utf8", "-m", "lclkit.plans", *map(str, task)]
     start = time.monotonic()
-    with open(run.folder / "log.txt", "wb") as log:
+    code = None
+    with open(run.folder / "log.txt", "wb") as log, contextlib.suppress(subprocess.TimeoutExpired):
         options = {"env": environment, "stdin": LIFELINE[0], "stdout": log, "stderr": log}
-        try:
-            code = subprocess.run(command, timeout=60 * run.minutes, **options).returncode
-        except subprocess.TimeoutExpired:
-            code = None
+        code = subprocess.run(command, timeout=60 * run.minutes, **options).returncode
     seconds = round(time.monotonic() - start, 1)
     text = Path(log.name).read_text(encoding="utf-8", errors="replace")
     limit = f"took longer than its limit of {run.minutes:g} minutes"
@@ -222,16 +209,17 @@ def _do(run: Run, environment: dict[str, str]) -> None:
     record = {"state": "failed" if reason else "finished", "reason": reason, "seconds": seconds}
     record |= {"memory_gb": float(memory[1]) if memory else None, "identity": run.identity}
     with files.whole(run.folder / "run.json") as file:
-        file.write_text(json.dumps(record | files.provenance(), indent=1), encoding="utf-8")
+        file.write_text(json.dumps(record | files.provenance(), indent=1))
     print(f"{reason or 'finished'}: {run.folder}", flush=True)
 
 
 if __name__ == "__main__":  # the process of one run, which ends when the runner does
     threading.Thread(target=lambda: os.read(0, 1) or os._exit(1), daemon=True).start()
-    notebook, executed, parameters = sys.argv[1:]
-    options = {"stdout_file": sys.stdout, "extra_arguments": ["--log-level=ERROR"]}
+    import papermill  # slow, so after the watch began
+
+    notebook, executed, values = sys.argv[1:]
     try:
-        papermill.execute_notebook(notebook, executed, json.loads(parameters), **options)
+        papermill.execute_notebook(notebook, executed, json.loads(values), stdout_file=sys.stdout)
     finally:
         if sys.platform != "win32":  # which does not tell
             import resource

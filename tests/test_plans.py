@@ -276,7 +276,8 @@ def test_shares(plan, stub, tmp_path):
 
 def test_runs_that_fail_hang_or_are_killed(plan, quick_start, tmp_path, capfd, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    monkeypatch.setenv("PYTHONIOENCODING", "cp1252")  # as on Windows; the notebook prints a letter
+    for name, value in {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}.items():
+        monkeypatch.setenv(name, value)  # as on Windows, not UTF-8; the notebook prints a letter
     text = "grid:\n- {word: bad, number: 0}\n- {word: hangs, seconds: 900}\n- word: [die, good]\n"
     bad, hangs, died, good = plans.expand(plan(text), tmp_path / "runs")
     runs = [bad, replace(hangs, minutes=0.1), died, good]
