@@ -39,7 +39,7 @@ from losses import machine
 from torch import nn
 from torch.nn.functional import cross_entropy
 from tqdm import tqdm
-from transformers import ElectraConfig, ElectraModel, TrainerCallback
+from transformers import EarlyStoppingCallback, ElectraConfig, ElectraModel, TrainerCallback
 
 from lclkit import batches, data, models, paper, sources, training
 
@@ -145,7 +145,7 @@ def our_epoch(build, config, texts, **options):
         trainer = training.LabelAwareTrainer(*arguments, **options)
         trainer.add_callback(clock)
         trainer.remove_callback(training.ProgressLine)
-        trainer.remove_callback(training.EarlyStoppingCallback)  # which asks for evaluations
+        trainer.remove_callback(EarlyStoppingCallback)  # which asks for evaluations
         trainer.args.eval_strategy = trainer.args.save_strategy = "no"
         trainer.train()
     return clock.seconds

@@ -1,13 +1,13 @@
 """What goes into the networks and what comes out: texts, views and labels as padded batches."""
 
-from collections.abc import Iterator
-
 import torch
 from accelerate import PartialState
 from torch import Tensor, nn
 from torch.utils.data import Dataset, Sampler
 
 from lclkit import augment, data, models
+
+_prepared: dict[tuple, "Texts"] = {}  # the last one: the runs of a notebook share it
 
 
 class Texts(Dataset):
@@ -29,19 +29,13 @@ class Texts(Dataset):
         return [side[row] for side in self.sides], self.labels["train"][row]
 
 
-_prepared: dict[tuple, Texts] = {}  # the last one: the runs of a notebook share it
-
-
-def prepare(
-    dataset: data.Dataset, config, pretrained: models.Pretrained, stem: nn.Module | None
-) -> Texts:
-    """Make views, tokenize, run the frozen layers `stem`: once for all epochs and runs in a row."""
+def prepare(dataset: data.Dataset, config, pretrained: models.Pretrained, stem) -> Texts:
+    """Make views, tokenize, run the frozen `stem` if any: once for all epochs and runs in a row."""
     recipe, share = config.augmentation, config.replaced
     key = (dataset.hash, pretrained.hash, config.trainable_layers, recipe, share)
     if key in _prepared:
         return _prepared[key]
-    frames = {split: getattr(dataset, split) for split in data.SPLITS}
-    texts = {split: list(frame.text) for split, frame in frames.items()}
+    texts = {split: list(getattr(dataset, split).text) for split in data.SPLITS}
     if recipe != "none":
         texts["views"] = augment.synonym_views(texts["train"], share, recipe=recipe)
     items = {}
@@ -51,9 +45,8 @@ def prepare(
         items[name] = [torch.tensor(text) for text in ids]
         if stem is not None:
             said = _run(stem.to(PartialState().device), items[name])
-            lengths = map(len, items[name])
-            items[name] = [h["last_hidden_state"][:n] for h, n in zip(said, lengths, strict=True)]
-    labels = {split: torch.tensor(frame.label.to_numpy()) for split, frame in frames.items()}
+            items[name] = [said[i]["last_hidden_state"][: len(text)] for i, text in enumerate(ids)]
+    labels = {name: torch.tensor(getattr(dataset, name).label.to_numpy()) for name in data.SPLITS}
     _prepared.clear()
     _prepared[key] = Texts(items, labels)
     return _prepared[key]
@@ -70,23 +63,21 @@ def collate(pairs: list[tuple[list[Tensor], Tensor]]) -> dict[str, Tensor]:
 def padded(items: list[Tensor]) -> dict[str, Tensor]:
     """Token ids or hidden states, padded to the longest; the padding is masked."""
     values = nn.utils.rnn.pad_sequence(items, batch_first=True)
-    lengths = torch.tensor([len(item) for item in items])
-    mask = torch.arange(values.shape[1]) < lengths[:, None]
+    ones = [torch.ones(len(item), dtype=torch.long) for item in items]
+    mask = nn.utils.rnn.pad_sequence(ones, batch_first=True)
     name = "input_ids" if values.ndim == 2 else "inputs_embeds"
-    return {name: values, "attention_mask": mask.long()}
+    return {name: values, "attention_mask": mask}
 
 
 class Batches(Sampler):
     """Row numbers of each batch, drawn from the seed and the number of the epoch.
 
-    config: a `training.Config`. Its order "length" sorts every 20 shuffled batches by length before
-    it cuts them, then shuffles the batches: less padding, but texts meet others of their length
-    more often. share: of each batch, that of one process.
+    config: a `training.Config`; order "length" sorts every 20 shuffled batches by length: less
+    padding, but texts meet others of their length more often. share: a process's part of each.
     """
 
     def __init__(self, texts: Texts, config, share: slice = slice(None)):
-        pairs = zip(*texts.sides, strict=True)
-        self.lengths = torch.tensor([max(map(len, pair)) for pair in pairs])
+        self.lengths = torch.tensor([max(map(len, row)) for row in zip(*texts.sides, strict=True)])
         self.config = config
         self.share = share
         self.set_epoch(0)
@@ -109,7 +100,7 @@ class Batches(Sampler):
     def __len__(self) -> int:
         return len(self.batches)
 
-    def __iter__(self) -> Iterator[list[int]]:
+    def __iter__(self):
         return (batch[self.share] for batch in self.batches)
 
 
@@ -126,11 +117,9 @@ def _run(network: nn.Module, items: list[Tensor], precision: str = "fp32") -> li
     network.eval()
     device = next(network.parameters()).device
     dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
-    size = 32 if device.type == "cpu" else 128  # texts; more would not fit into a CPU's caches
-    by_length = sorted(range(len(items)), key=lambda row: len(items[row]))
+    by_length = torch.tensor([len(item) for item in items]).argsort(stable=True)
     said = [{} for _ in items]
-    for start in range(0, len(items), size):
-        rows = by_length[start : start + size]
+    for rows in by_length.split(32 if device.type == "cpu" else 128):  # as a CPU's caches like it
         batch = padded([items[row] for row in rows])
         batch = {name: value.to(device) for name, value in batch.items()}
         with torch.autocast(device.type, dtype, enabled=dtype is not None):

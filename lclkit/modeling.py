@@ -10,7 +10,6 @@ from functools import cached_property
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, normalize
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedConfig, PreTrainedModel
 from transformers.utils import ModelOutput
 
@@ -42,10 +41,7 @@ class EncoderOutput(ModelOutput):
 
 
 class LabelAwareEncoderForSequenceClassification(PreTrainedModel):
-    """Φ, the primary encoder: the only network used at test time (section 3.2, Figure 1).
-
-    backbone: the pretrained encoder, where it is loaded already.
-    """
+    """Φ, the primary encoder: the only network used at test time (section 3.2, Figure 1)."""
 
     config_class = LabelAwareConfig
     base_model_prefix = "backbone"
@@ -66,9 +62,7 @@ class LabelAwareEncoderForSequenceClassification(PreTrainedModel):
         if isinstance(module, nn.Linear):
             module.reset_parameters()
 
-    def forward(
-        self, input_ids=None, attention_mask=None, inputs_embeds=None, labels=None, **_
-    ) -> EncoderOutput:
+    def forward(self, input_ids=None, attention_mask=None, inputs_embeds=None, labels=None, **_):
         """N padded texts -> class logits ``(N, C)`` and h, the unit-norm features ``(N, d)``."""
         hidden = self.backbone(input_ids, attention_mask, inputs_embeds=inputs_embeds)[0]
         pooled = hidden[:, 0]
@@ -77,8 +71,8 @@ class LabelAwareEncoderForSequenceClassification(PreTrainedModel):
             mask = mask[:, :, None].to(hidden)
             pooled = (hidden * mask).sum(1) / mask.sum(1)
         logits = self.logit_dropout(self.classifier(pooled))
-        loss = None if labels is None else cross_entropy(logits.float(), labels)
-        return EncoderOutput(loss, logits, features=normalize(pooled.float(), dim=1))
+        loss = None if labels is None else nn.functional.cross_entropy(logits.float(), labels)
+        return EncoderOutput(loss, logits, features=nn.functional.normalize(pooled.float(), dim=1))
 
     @cached_property
     def tokenizer(self):

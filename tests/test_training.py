@@ -262,13 +262,12 @@ def test_a_run_writes_a_complete_folder(finished, made_dataset, config, loss):
     assert set(summary) == {
         *("config", "dataset", "data_hash", "encoder_hash", "results_version", "classes"),
         *("scores", "best_epoch", "history", "parameters", "texts", "options"),
-        *("texts_per_second", "seconds", "device", "device_type", "processes"),
+        *("texts_per_second", "seconds", "device", "device_type"),
         *("versions", "git_commit", "finished"),
     }
     assert summary["config"] == asdict(config(loss, epochs=2))
     assert summary["data_hash"] == made_dataset.hash and len(summary["encoder_hash"]) == 64
     assert (summary["classes"], summary["texts"]) == (["food", "travel", "weather"], 32)
-    assert summary["processes"] == 1
     kinds = itertools.product(("valid", "test"), networks, ("", "_f1", "_macro_f1"))
     assert set(summary["scores"]) == {f"{split}_{n}{score}" for split, n, score in kinds}
 
@@ -881,11 +880,11 @@ def test_precision_is_what_config_says(made_dataset, config, finished, tmp_path,
 
 
 def test_several_gpus_without_a_launcher_are_not_used_by_torch_itself(
-    config, tmp_path, monkeypatch
+    made_dataset, config, tmp_path, monkeypatch
 ):
     """DataParallel would go past autocast, and draw other dropout."""
     monkeypatch.setattr("transformers.TrainingArguments.n_gpu", property(lambda self: 4))
-    assert training._arguments(config(), tmp_path)._n_gpu == 1
+    assert make_trainer(made_dataset, config(), tmp_path).args._n_gpu == 1
 
 
 # --- Stopping and going on ------------------------------------------------------------------------
