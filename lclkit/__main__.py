@@ -15,10 +15,9 @@ from lclkit import files, paper
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 NAMES = ", ".join(paper.SIZES)
-ABSENT = "not here, see: lclkit fetch"
 ENCODERS = ("minilm", paper.ENCODER, *paper.RIVALS.values())
-STYLE = {"no_args_is_help": True, "add_completion": False, "rich_markup_mode": None}
-STYLE |= {"pretty_exceptions_enable": False, "result_callback": sys.exit}  # commands return status
+STYLE = {"add_completion": False, "rich_markup_mode": None, "pretty_exceptions_enable": False}
+STYLE |= {"no_args_is_help": True, "result_callback": sys.exit}  # commands return their status
 app = Typer(help="Learn, check and re-run one paper.", **STYLE)
 
 
@@ -34,7 +33,7 @@ def doctor() -> int:
     print("device:", torch.cuda.get_device_name() if gpu else "CPU, enough for the demo")
     needs = [line for line in requires("lclkit") or () if "extra" not in line]
     tasks = {re.split(r"[^\w.-]", line)[0]: version for line in needs}
-    tasks |= dict.fromkeys(sources.SOURCES, lambda name: sources.find(name) or ABSENT)
+    tasks |= dict.fromkeys(sources.SOURCES, lambda x: sources.find(x) or "not here: lclkit fetch")
     tasks["WordNet"] = lambda _: sources.wordnet().root
     tasks["minilm"] = lambda name: models.open_encoder(name).folder
     failed = _do_all(tasks)
@@ -111,7 +110,7 @@ def report(
 def replicate(
     plan: str = Argument(help="A name in notebooks/plans, or a file."),
     out: Path = Option("runs", metavar="DIR", help="The folder for all plans' runs."),
-    jobs: int = Option(1, min=1, help="Runs at a time; they share the cores."),
+    jobs: int = Option(None, min=1, help="Runs at a time, by default one, or one a GPU."),
     devices: str = Option("", metavar="0,1", help="GPUs, one for each run at a time."),
     only: list[str] = Option([], metavar="NAME=VALUE", help="loss=ce,lcl; a change: form=printed"),
     shard: str = Option("0/1", metavar="I/N", help="A share of the runs: I from 0 to N-1."),
@@ -124,7 +123,8 @@ def replicate(
 
     runs = plans.expand(plan, out, only, shard, download=not dry_run)
     if not dry_run:
-        plans.replicate(runs, jobs, devices.split(",") if devices else [])
+        gpus = devices.split(",") if devices else []
+        plans.replicate(runs, jobs or max(1, len(gpus)), gpus)
     return "failed" in plans.preview(runs) and not dry_run
 
 
@@ -164,12 +164,13 @@ def main() -> None:
     signal.signal(signal.SIGINT, _stop)
     sys.stdout.reconfigure(errors="replace")  # Windows: to a file not every letter can be written
     try:
-        if not NOTEBOOKS.is_dir() and sys.argv[1:2] in (["demo"], ["report"], ["replicate"]):
+        outside = not NOTEBOOKS.is_dir() and "--help" not in sys.argv
+        if outside and sys.argv[1:2] in (["demo"], ["report"], ["replicate"]):
             address = metadata("lclkit")["Project-URL"].split()[-1]
             raise FileNotFoundError(f"no notebooks are here: run this in a clone of {address}")
         app()
     except (ValueError, OSError, RuntimeError, ImportError, yaml.YAMLError) as error:
-        reason = str(error).partition("For further information")[0]  # of pydantic
+        reason = re.sub("For further information.*", "", str(error))  # of pydantic
         print(" ".join(reason.split()), file=sys.stderr)
         sys.exit(2)
 

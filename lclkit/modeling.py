@@ -1,8 +1,4 @@
-"""Φ as a model of the Hugging Face ecosystem.
-
-`save_pretrained` puts this file beside the weights, so that a folder opens where lclkit is not
-installed. Hence it imports nothing of lclkit.
-"""
+"""Φ as a Hugging Face model. Saved beside the weights, this file imports nothing of lclkit."""
 
 from dataclasses import dataclass
 from functools import cached_property

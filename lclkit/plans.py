@@ -88,8 +88,8 @@ def expand(
             identity = {"notebook": notebook.name, "parameters": parameters, "hashes": {}}
             if "loss" in parameters:
                 identity |= _training(parameters, download)
-            parts = identity["parameters"] | {"seed": ""}
-            words = re.sub(r"[^\w.]+", "-", "-".join(str(part) for part in parts.values() if part))
+            parts = [str(v) for k, v in identity["parameters"].items() if v and k != "seed"]
+            words = re.sub(r"[^\w.]+", "-", "-".join(parts))
             key = sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
             name = f"{words.strip('-')[-80:]}-seed{seed}-{key}"  # Windows has a limit
             runs[name] = Run(out.resolve() / file.stem / name, notebook, content.minutes, identity)
@@ -177,10 +177,11 @@ def replicate(runs: list[Run], jobs: int = 1, devices: list[str] | None = None) 
     todo = [run for run in runs if before[run.folder]["state"] != "finished"]
     common = {"OMP_NUM_THREADS": str(max(1, torch.get_num_threads() // jobs))} | os.environ
 
+    print(f"{len(todo)} of {len(runs)} runs to do, {jobs} at a time", flush=True)
+
     def work(job: int) -> None:
-        """Do the runs that nobody is at; then wait for those of others, who may be killed."""
         device = {"CUDA_VISIBLE_DEVICES": devices[job % len(devices)]} if devices else {}
-        for timeout, run in product((0, -1), todo):
+        for timeout, run in product((0, -1), todo):  # those of others at last: they may be killed
             run.folder.mkdir(parents=True, exist_ok=True)
             lock = run.folder.parents[1] / f".{run.folder.name}.lock"  # one for all plans
             with contextlib.suppress(Timeout), FileLock(lock, timeout):
@@ -193,17 +194,18 @@ def replicate(runs: list[Run], jobs: int = 1, devices: list[str] | None = None) 
 
 def _do(run: Run, environment: dict[str, str]) -> None:
     parameters = run.identity["parameters"] | {"out": str(run.folder)}
-    task = [run.notebook, run.folder / run.notebook.name, json.dumps(parameters)]
+    task = [run.notebook, run.folder / run.notebook.name, json.dumps(parameters), 60 * run.minutes]
     command = [sys.executable, "-u", "-X", "utf8", "-m", "lclkit.plans", *map(str, task)]
     start = time.monotonic()
-    code = None
+    code = None  # of a run that was stopped at its limit
     with open(run.folder / "log.txt", "wb") as log, contextlib.suppress(subprocess.TimeoutExpired):
         options = {"env": environment, "stdin": LIFELINE[0], "stdout": log, "stderr": log}
         code = subprocess.run(command, timeout=60 * run.minutes, **options).returncode
     seconds = round(time.monotonic() - start, 1)
     text = Path(log.name).read_text(encoding="utf-8", errors="replace")
+    errors = re.findall(r"^[\w.]*[A-Z]\w*(?:Error|Exception): .*", text, re.M)
     limit = f"took longer than its limit of {run.minutes:g} minutes"
-    reasons = {0: "", 1: text.strip().split("\n")[-1], None: limit}
+    reasons = {0: "", 1: ["see log.txt", *errors][-1], None: limit}
     reason = reasons.get(code, f"killed, with status {code}")
     memory = re.search(r"Peak memory: ([\d.]+) GB", text)
     record = {"state": "failed" if reason else "finished", "reason": reason, "seconds": seconds}
@@ -214,12 +216,16 @@ def _do(run: Run, environment: dict[str, str]) -> None:
 
 
 if __name__ == "__main__":  # the process of one run, which ends when the runner does
-    threading.Thread(target=lambda: os.read(0, 1) or os._exit(1), daemon=True).start()
+    threading.Thread(target=lambda: (os.read(0, 1), os._exit(1)), daemon=True).start()
     import papermill  # slow, so after the watch began
 
-    notebook, executed, values = sys.argv[1:]
+    notebook, executed, values, seconds = sys.argv[1:]
+    # A kernel that hangs outside Python does not see that this process has ended.
+    end = f"faulthandler.dump_traceback_later({seconds}, exit=True, file=sys.__stderr__)"
+    limited = [f"--IPKernelApp.exec_lines=import faulthandler, sys; {end}"]
+    options = {"stdout_file": sys.stdout, "extra_arguments": limited}
     try:
-        papermill.execute_notebook(notebook, executed, json.loads(values), stdout_file=sys.stdout)
+        papermill.execute_notebook(notebook, executed, json.loads(values), **options)
     finally:
         if sys.platform != "win32":  # which does not tell
             import resource

@@ -222,7 +222,7 @@ class LabelAwareTrainer(Trainer, trainer_callback.TrainerCallback):
             try:
                 state = trainer_callback.TrainerState.load_from_json(f"{newest}/trainer_state.json")
             except (OSError, ValueError):  # it is written last: the checkpoint was cut off
-                shutil.rmtree(newest, ignore_errors=True)
+                shutil.rmtree(newest)
         if state and state.stateful_callbacks["TrainerControl"]["args"]["should_training_stop"]:
             self.state = state  # all epochs are done
         else:

@@ -289,10 +289,11 @@ def load_quietly(*arguments, **named) -> data.Dataset:
 @pytest.fixture
 def own_cache(tmp_path, monkeypatch) -> Path:
     """An empty user cache, and no $LCLKIT_DATA."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    folder = tmp_path / "cache" / "lclkit"
+    monkeypatch.setattr(files, "cache_folder", lambda: folder)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder.parent))  # of other processes, on Linux
     monkeypatch.delenv("LCLKIT_DATA", raising=False)
-    assert tmp_path in files.cache_folder().parents
-    return files.cache_folder()
+    return folder
 
 
 @pytest.fixture

@@ -78,7 +78,7 @@ def test_doctor_says_where_data_are(clone, own_cache, monkeypatch, capsys, tmp_p
     assert run("doctor") == 0
     out = capsys.readouterr().out
     assert f"isear: {tmp_path / 'env' / 'isear'}\n" in out
-    assert out.count("not here, see: lclkit fetch") == 5
+    assert out.count("not here: lclkit fetch") == 5
 
 
 @pytest.mark.parametrize("command", [["demo"], ["report"], ["replicate", "smoke"]])

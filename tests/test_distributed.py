@@ -17,6 +17,7 @@ from lclkit.training import Config, train
 
 OTHERWISE = {"loss": "scl", "reduction": "sum", "order": "length", "batch_size": 6}
 OTHERWISE |= {"accumulate": 2, "trainable_layers": 1}
+pytestmark = pytest.mark.slow
 CASES = {"lcl": {}, "scl, otherwise": OTHERWISE}
 
 

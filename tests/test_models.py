@@ -353,6 +353,7 @@ def test_half_precision(saved_models):
         np.testing.assert_allclose([scores[name] for name in CLASSES], row, atol=0.02)
 
 
+@pytest.mark.slow
 def test_pipeline_without_lclkit(saved_models, tmp_path):
     """Without its code, or without trust in it, a model never answers with a random head."""
     folders = {name: str(folder) for name, (folder, _) in saved_models.items()}

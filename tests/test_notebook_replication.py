@@ -560,6 +560,7 @@ def test_markdown():
     )
 
 
+@pytest.mark.slow
 def test_report_writes_one_page(tmp_path, capsys):
     right = np.arange(293) % 4 > 0
     results = [

@@ -28,6 +28,7 @@ def nb():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [
@@ -67,6 +68,7 @@ def test_loop_takes_the_steps_of_train(nb, tiny_electra, made_dataset, tmp_path,
         np.testing.assert_allclose(found[own], expected[theirs], rtol=1e-4, atol=1e-5, err_msg=own)
 
 
+@pytest.mark.slow
 def test_watched_texts_are_noted_by_both_networks(nb, tiny_electra, made_dataset, tmp_path):
     config = training.Config(encoder=tiny_electra, epochs=1, batch_size=1, lr=5e-3)
     plain = training.train(made_dataset, config, tmp_path / "plain")

@@ -17,10 +17,12 @@ import pytest
 from lclkit import plans
 
 WORK = """
-import os, signal, time
+import os, re, signal, time
 from pathlib import Path
 Path(out, f"kernel{os.getpid()}").touch()
 print("Ψ")
+if word == "hangs":  # outside Python, where the kernel does not see that its parent is gone
+    re.match("(a+)+$", "a" * 60 + "b")
 time.sleep(seconds)
 if word == "die":
     os.kill(os.getppid(), signal.SIGKILL)
@@ -274,19 +276,20 @@ def test_shares(plan, stub, tmp_path):
             plans.expand(file, tmp_path, shard=wrong)
 
 
+@pytest.mark.slow
 def test_runs_that_fail_hang_or_are_killed(plan, quick_start, tmp_path, capfd, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     for name, value in {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}.items():
         monkeypatch.setenv(name, value)  # as on Windows, not UTF-8; the notebook prints a letter
-    text = "grid:\n- {word: bad, number: 0}\n- {word: hangs, seconds: 900}\n- word: [die, good]\n"
+    text = "grid:\n- {word: bad, number: 0}\n- {word: hangs}\n- word: [die, good]\n"
     bad, hangs, died, good = plans.expand(plan(text), tmp_path / "runs")
-    runs = [bad, replace(hangs, minutes=0.1), died, good]
+    runs = [bad, replace(hangs, minutes=0.12), died, good]
     plans.replicate(runs, jobs=4)
     assert states(runs) == ["failed"] * 3 + ["finished"]
     assert bad.record()["reason"] == "AssertionError: too small"
     assert "assert number > 0" in (bad.folder / "log.txt").read_text()
-    assert hangs.record()["reason"] == "took longer than its limit of 0.1 minutes"
-    assert 6 <= hangs.record()["seconds"] < 20
+    assert hangs.record()["reason"] == "took longer than its limit of 0.12 minutes"
+    assert 7 <= hangs.record()["seconds"] < 20
     assert died.record()["reason"] == "killed, with status -9"
     wait(lambda: not any(map(is_alive, kernels(tmp_path))), 20)
     assert (good.folder / "made.ipynb").is_file()
@@ -297,6 +300,7 @@ def test_runs_that_fail_hang_or_are_killed(plan, quick_start, tmp_path, capfd, m
     assert f"AssertionError: too small: {bad.folder}" in capfd.readouterr().out
 
 
+@pytest.mark.slow
 def test_runners_that_are_killed_or_interrupted(plan, quick_start, tmp_path, monkeypatch, request):
     """Two do nothing twice. One is killed, the other takes over; Ctrl-C: no process is left."""
     file = plan("grid:\n- {}\n- {word: slow, seconds: 900}")

