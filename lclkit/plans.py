@@ -76,13 +76,13 @@ def expand(
     notebook = (file.parent / content.notebook).resolve()
     inspected = papermill.inspect_notebook(str(notebook))
     defaults = {name: ast.literal_eval(about["default"]) for name, about in inspected.items()}
-    own: dict = {"seed": 0, "lesson": False, "out": ""}  # no plan says them
+    own = {"seed": 0, "lesson": False, "out": ""}  # no plan says them
     fields: dict = {k: (type(v), v) for k, v in defaults.items() if k not in own}
     check = create_model(notebook.name, __config__=STRICT, **fields)
     conditions = [condition.partition("=") for condition in only]
     runs = {}
     for seed, values in product(range(content.seeds), _choices(content.grid)):
-        parameters = check(**values).model_dump() | own | {"seed": seed}
+        parameters: dict = check(**values).model_dump() | own | {"seed": seed}
         settings = parameters | parameters.get("changes", {})
         if all(str(settings.get(name)) in some.split(",") for name, _, some in conditions):
             identity = {"notebook": notebook.name, "parameters": parameters, "hashes": {}}
