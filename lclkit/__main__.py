@@ -104,6 +104,7 @@ def report(
     """Set finished runs, by default all, beside the paper's numbers, on one page."""
     runs = runs or [path for path in (Path("runs"), NOTEBOOKS / "results") if path.exists()]
     _run("07_replication.ipynb", out, {"runs": [str(path.resolve()) for path in runs]})
+    print(f"Page         {out.resolve() / 'RESULTS.md'}")
 
 
 @app.command()
@@ -164,8 +165,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, _stop)
     sys.stdout.reconfigure(errors="replace")  # Windows: to a file not every letter can be written
     try:
-        outside = not NOTEBOOKS.is_dir() and "--help" not in sys.argv
-        if outside and sys.argv[1:2] in (["demo"], ["report"], ["replicate"]):
+        if not NOTEBOOKS.is_dir() and sys.argv[1:2] in (["demo"], ["report"], ["replicate"]):
             address = metadata("lclkit")["Project-URL"].split()[-1]
             raise FileNotFoundError(f"no notebooks are here: run this in a clone of {address}")
         app()

@@ -2,8 +2,7 @@
 
 One idea carries them: each is a cross-entropy whose classes are the other rows of the batch, spread
 evenly over the anchor's positives. The label-aware contrastive loss (LCL) is the supervised one
-(SCL) with log w_{i,y_k} added to the similarity logits: see `_anchors`. All is done in log space,
-in float32 or better. Memory grows with N^2.
+(SCL) with log w_{i,y_k} added to the similarity logits: see `_anchors`.
 """
 
 import warnings

@@ -32,7 +32,7 @@ LIFELINE = os.pipe()  # nothing is written to it, and it closes when this proces
 class Plan(BaseModel, **STRICT):
     """A plan's file. grid: parameter -> value or values, or several such; claims: notebook 07's."""
 
-    notebook: str = "../04_training.ipynb"
+    notebook: str = str(PLANS.parent / "04_training.ipynb")  # else relative to the plan
     seeds: PositiveInt = 1
     minutes: PositiveFloat = 720.0
     grid: dict | list[dict]
@@ -63,9 +63,8 @@ def expand(
 ) -> list[Run]:
     """The runs of a plan, or a share of it, seed by seed, so that every stop leaves a balanced set.
 
-    plan: a name in notebooks/plans, or a file. only: "name=value,value", each leaves the runs with
-    such a value. shard: "I/N", of these every N-th from number I on, counted from 0. download:
-    what is missing; else its hash is None. Raises ValueError for what could not be run.
+    plan: a name in notebooks/plans, or a file. only: "name=value,value". shard: "I/N", every N-th
+    from I on, from 0. download: what is missing, else hashed as None. ValueError for a bad plan.
     """
     import papermill
 
@@ -77,12 +76,13 @@ def expand(
     notebook = (file.parent / content.notebook).resolve()
     inspected = papermill.inspect_notebook(str(notebook))
     defaults = {name: ast.literal_eval(about["default"]) for name, about in inspected.items()}
-    fields: dict = {name: (type(value), value) for name, value in defaults.items()}
+    own = {"seed": 0, "lesson": False, "out": ""}  # no plan says them
+    fields: dict = {k: (type(v), v) for k, v in defaults.items() if k not in own}
     check = create_model(notebook.name, __config__=STRICT, **fields)
     conditions = [condition.partition("=") for condition in only]
     runs = {}
     for seed, values in product(range(content.seeds), _choices(content.grid)):
-        parameters = check(**values | {"seed": seed, "lesson": False, "out": ""}).model_dump()
+        parameters: dict = check(**values).model_dump() | own | {"seed": seed}
         settings = parameters | parameters.get("changes", {})
         if all(str(settings.get(name)) in some.split(",") for name, _, some in conditions):
             identity = {"notebook": notebook.name, "parameters": parameters, "hashes": {}}
@@ -94,7 +94,7 @@ def expand(
             name = f"{words.strip('-')[-80:]}-seed{seed}-{key}"  # Windows has a limit
             runs[name] = Run(out.resolve() / file.stem / name, notebook, content.minutes, identity)
     if not runs:
-        raise ValueError(f"only: {' '.join(only)} leaves none; it has {', '.join(fields)}")
+        raise ValueError(f"only: {' '.join(only)} leaves no run; parameters: {', '.join(fields)}")
     share = re.fullmatch(r"(\d+)/(\d+)", shard)
     if not share or int(share[1]) >= int(share[2]):
         raise ValueError(f"shard: expected I/N, with I from 0 to N-1; found {shard!r}")
@@ -197,6 +197,7 @@ def _do(run: Run, environment: dict[str, str]) -> None:
     task = [run.notebook, run.folder / run.notebook.name, json.dumps(parameters), 60 * run.minutes]
     command = [sys.executable, "-u", "-X", "utf8", "-m", "lclkit.plans", *map(str, task)]
     start = time.monotonic()
+    print(f"started: {run.folder}", flush=True)
     code = None  # of a run that was stopped at its limit
     with open(run.folder / "log.txt", "wb") as log, contextlib.suppress(subprocess.TimeoutExpired):
         options = {"env": environment, "stdin": LIFELINE[0], "stdout": log, "stderr": log}
@@ -222,7 +223,7 @@ if __name__ == "__main__":  # the process of one run, which ends when the runner
     notebook, executed, values, seconds = sys.argv[1:]
     # A kernel that hangs outside Python does not see that this process has ended.
     end = f"faulthandler.dump_traceback_later({seconds}, exit=True, file=sys.__stderr__)"
-    limited = [f"--IPKernelApp.exec_lines=import faulthandler, sys; {end}"]
+    limited = [f"--IPKernelApp.exec_lines=import faulthandler, sys; {end}", "--log-level=ERROR"]
     options = {"stdout_file": sys.stdout, "extra_arguments": limited}
     try:
         papermill.execute_notebook(notebook, executed, json.loads(values), **options)

@@ -228,7 +228,7 @@ def test_the_plans_name_no_other_encoders(own_cache, tmp_path):
         (["replicate", "nowhere.yml"], "plan: expected a file or one of"),
         (["replicate", "smoke", "--jobs", "0"], "Invalid value for '--jobs'"),
         (["replicate", "smoke", "--jobs", "two"], "Invalid value for '--jobs'"),
-        (["replicate", "smoke", "--only", "los=ce"], "only: los=ce leaves none"),
+        (["replicate", "smoke", "--only", "los=ce"], "only: los=ce leaves no run"),
         (["replicate", "smoke", "--shard", "6/6"], "shard: expected I/N"),
         (["demo", "--profile", "dmo"], "profile: expected one of ci, demo"),
         (["report", "gone"], "ath 'gone' does not exist"),

@@ -127,6 +127,7 @@ GOOD = "seeds: 2\ngrid: {number: [1, 2], word: two}\n"
         ("seeds", "minutes: soon\nseeds", "minutes.*valid number.*'soon'"),
         ("number", "nummer", "made.ipynb.*nummer.*Extra inputs"),
         ("two", "2", "word.*valid string"),
+        ("word: two", "word: two, seed: 3", "made.ipynb.*seed.*Extra inputs"),
         ("[1, 2]", "[1, true]", "number.*valid integer.*True"),
         ("made.ipynb", "gone.ipynb", "gone.ipynb"),
     ],
@@ -197,7 +198,9 @@ def test_expansion_order_and_identity(plan, tmp_path, monkeypatch):
     assert chosen("loss=ce", "seed=1") == [runs[7].folder]
     assert chosen("form=printed,painted", "seed=0") == [runs[3].folder, runs[4].folder]
     for only in ("los=ce", "loss=all", "loss"):
-        with pytest.raises(ValueError, match=f"only: {only} leaves none; it has profile, recipe"):
+        with pytest.raises(
+            ValueError, match=f"only: {only} leaves no run; parameters: profile, recipe"
+        ):
             chosen(only)
 
     def folder(text=text):
