@@ -1,5 +1,5 @@
 # make demo    see the paper's method at work on real text (about ten minutes on two CPU cores)
-# make check   the linter, the types and the fast tests (a minute)
+# make check   the linter and the fast tests (a minute)
 # make test    all tests, and every notebook at its smallest size
 # make lab     open the notebooks; options as in: make lab OPTIONS="--no-browser --port 9000"
 # A smaller demo (two minutes): make demo PROFILE=ci
@@ -28,6 +28,7 @@ check: lint
 
 # How notebooks are compared with their committed outputs: notebooks/conftest.py.
 test: lint
+	@$(BIN)/pyright --pythonpath $(BIN)/python
 	@$(PYTEST) --durations 10
 	@rm -rf notebooks/runs/ci
 	@LCLKIT_PROFILE=ci $(PYTEST) -p no:python --nbval-lax --nbval-current-env \
@@ -36,7 +37,6 @@ test: lint
 lint: env
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check --quiet . || { echo "run: $(BIN)/ruff format ." >&2; exit 1; }
-	@$(BIN)/pyright --pythonpath $(BIN)/python
 
 env: .venv/installed
 

@@ -250,6 +250,7 @@ def test_a_place_that_cannot_be_written_is_found_first(made_dataset, config, tmp
 # --- The folder of a run --------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", LOSSES)
 def test_a_run_writes_a_complete_folder(finished, made_dataset, config, loss):
     result = finished[loss]
@@ -345,6 +346,7 @@ def saved(made_dataset, config, tmp_path_factory):
     return {key: train(made_dataset, settings[key], out, save=True) for key in keys}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", [(None, "cls"), (1, "mean")], ids=str)
 def test_saved_model_says_what_the_run_said(saved, made_dataset, key):
     result, texts = saved[key], list(made_dataset.test.text)
@@ -389,6 +391,7 @@ def test_a_finished_run_is_read(finished, made_dataset, config, monkeypatch, cap
     pd.testing.assert_frame_equal(again.predictions, finished["scl"].predictions)
 
 
+@pytest.mark.slow
 def test_a_finished_run_gets_its_model_later(made_dataset, config, tmp_path):
     first = train(made_dataset, config("scl"), tmp_path)
     before = {file.name: file.read_bytes() for file in first.folder.iterdir()}
@@ -401,6 +404,7 @@ def test_a_finished_run_gets_its_model_later(made_dataset, config, tmp_path):
     np.testing.assert_allclose(p, first.probabilities(), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_same_seed_same_numbers(made_dataset, config, finished, tmp_path):
     torch.rand(5)
     batches._prepared.clear()
@@ -419,6 +423,7 @@ def assert_same(result, expected):
         assert (result.folder / name).read_bytes() == (expected.folder / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_what_callbacks_note_is_kept(made_dataset, config, tmp_path):
     class Notes(TrainerCallback):
         def on_epoch_end(self, args, state, control, **_):
@@ -546,6 +551,7 @@ FORMULAS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", FORMULAS, ids=str)
 def test_a_step_is_what_the_formulas_say(made_dataset, config, tmp_path, changes):
     """One step of training, done again: Eqs. 3 to 6 in loops, clipping and AdamW written out."""
@@ -600,6 +606,7 @@ def test_a_step_is_what_the_formulas_say(made_dataset, config, tmp_path, changes
                 assert (trained[key] - p).abs().max() > 5e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("placement", ["before", "after"])
 @pytest.mark.parametrize("drop_last, steps", [(False, range(6)), (True, range(4))])
 def test_every_step_clips_each_network_and_lowers_the_rate(
@@ -653,6 +660,7 @@ class AdamOfTheAuthors:
             p.grad = None
 
 
+@pytest.mark.slow
 def test_first_steps_are_those_of_the_authors_code(made_dataset, config, tmp_path):
     """Without dropout, twenty steps of the recipe "released", in a loop of the authors' manner."""
     changes = {"epochs": 5, "dropout": 0.0, "lr": 1e-3}
@@ -700,6 +708,7 @@ def test_losses_of_a_seed_start_from_the_same_phi_and_batches(made_dataset, conf
     assert not torch.equal(start["classifier.0.weight"], changed["classifier.0.weight"])
 
 
+@pytest.mark.slow
 def test_scores_take_float32_whatever_the_training_took(made_dataset, config, tmp_path):
     result = train(made_dataset, config(precision="bf16"), tmp_path, save=True)
     model = AutoModelForSequenceClassification.from_pretrained(result.folder / "model")
@@ -728,6 +737,7 @@ def test_outputs_are_those_of_one_text_at_a_time(made_dataset, config, precision
 # --- Epochs ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "patience, epochs, reached, best",
     [
@@ -800,6 +810,7 @@ def loss_curve(result):
     return pd.read_csv(result.folder / "history.csv").loss.to_numpy()
 
 
+@pytest.mark.slow
 def test_accumulated_batches_are_one_large_batch(made_dataset, config, tmp_path):
     """For cross-entropy, without dropout; the contrastive loss compares within a batch only."""
     runs = []
@@ -812,6 +823,7 @@ def test_accumulated_batches_are_one_large_batch(made_dataset, config, tmp_path)
     np.testing.assert_allclose(once.probabilities(), twice.probabilities(), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_gradient_checkpointing_changes_no_number(made_dataset, config, tmp_path):
     seen = []
 
@@ -876,6 +888,7 @@ def test_report_to_is_handed_through(made_dataset, config, tmp_path, report_to):
         train(made_dataset, config("ce"), tmp_path, report_to=report_to)
 
 
+@pytest.mark.slow
 def test_precision_is_what_config_says(made_dataset, config, finished, tmp_path, monkeypatch):
     """Not what `accelerate launch` puts into the environment."""
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
@@ -926,6 +939,7 @@ def test_a_stopped_run_goes_on(made_dataset, config, tmp_path, changes):
     assert_same(result, expected)
 
 
+@pytest.mark.slow
 def test_checkpoints_that_are_not_whole_are_passed_over(finished, made_dataset, config, tmp_path):
     """Their state, which is written last, is not there, or was cut off."""
     settings = config(epochs=2)
@@ -941,6 +955,7 @@ def test_checkpoints_that_are_not_whole_are_passed_over(finished, made_dataset, 
     assert_same(train(made_dataset, settings, tmp_path), finished["lcl"])
 
 
+@pytest.mark.slow
 def test_a_stopped_run_may_be_moved(made_dataset, config, tmp_path, monkeypatch):
     """Stopped after its last epoch, whose weights are not the best."""
     made = {"loss": "ce", "epochs": 3}
@@ -969,6 +984,7 @@ def test_a_model_that_cannot_be_saved_takes_no_result_with_it(
     assert train(made_dataset, config("ce"), tmp_path).summary["texts"] == 32
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stopped_after", [2, 4])
 def test_patience_works_across_a_stop(made_dataset, config, tmp_path, monkeypatch, stopped_after):
     """Also where it had ended training, but the folder was not written yet."""
