@@ -24,11 +24,6 @@ def pytest_itemcollected(item):
         item.output_timeout = 60
 
 
-def pytest_collection_modifyitems(items):
-    """The longest first, so that no process is left with it at the end."""
-    items.sort(key=lambda item: "05_case_study" not in item.nodeid)
-
-
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
     """All cells of a notebook go to the same process, whichever is free."""
