@@ -147,6 +147,8 @@ def _run(name: str, out: Path, parameters: dict) -> None:
     executed, page = folder / name, folder / name.replace("ipynb", "html")
     parameters |= {"profile": folder.name, "out": str(folder.parent)}
     options = {"stdout_file": sys.stdout, "extra_arguments": ["--log-level=ERROR"]}
+    options["progress_bar"] = False  # it counts cells, of which one takes nearly all the time
+    print(f"Running {name}. Stop it whenever you like: what is finished is kept.", flush=True)
     try:
         papermill.execute_notebook(NOTEBOOKS / name, executed, parameters, **options)
     except papermill.PapermillExecutionError as error:

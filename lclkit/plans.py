@@ -176,7 +176,6 @@ def replicate(runs: list[Run], jobs: int = 1, devices: list[str] | None = None) 
     before = {run.folder: run.record() for run in runs}
     todo = [run for run in runs if before[run.folder]["state"] != "finished"]
     common = {"OMP_NUM_THREADS": str(max(1, torch.get_num_threads() // jobs))} | os.environ
-
     print(f"{len(todo)} of {len(runs)} runs to do, {jobs} at a time", flush=True)
 
     def work(job: int) -> None:

@@ -113,7 +113,6 @@ def train(
     if folder.is_dir() and (not save or (folder / "model").is_dir()):
         processes.print(f"finished earlier, read from {Path(out) / folder.name}")
         return Result.load(folder)
-
     work = folder.with_name(f".{folder.name}.unfinished")
     work.mkdir(parents=True, exist_ok=True)  # what cannot be written is found before the first step
     networks, stem = build(dataset, config, encoder)
