@@ -12,8 +12,7 @@ from lclkit.sources import wordnet
 
 RECIPES = ("paper", "released")
 WORD = re.compile(r"[A-Za-z]+(?:[-'][A-Za-z]+)*")
-# For "released", as in nlpaug 1.1.0.
-TOKEN = re.compile(r"\w+|[^\w\s]")
+TOKEN = re.compile(r"\w+|[^\w\s]")  # this and what follows as in nlpaug 1.1.0, for "released"
 NLPAUG = tomllib.loads(Path(__file__).with_name("augment.toml").read_text(encoding="utf-8"))
 STAY = {*NLPAUG["determiners"], *string.punctuation}
 CAPITALISED = re.compile("[A-Z]([^A-Z]*[a-z][^A-Z]*)?")
@@ -27,9 +26,7 @@ def synonym_views(
     "paper" replaces a share p of the words that have a synonym, at least one. "released" is what
     the authors' code gets from nlpaug 1.1.0: int(p * tokens) tokens, but at least 1 and at most 10,
     are drawn from all but determiners and punctuation; of them, those without a synonym stay; all
-    spaces are set anew ("wasn ' t"). nlpaug tags parts of speech; here determiners and prepositions
-    are word lists, and other words count as every part of speech, so a few more are replaced.
-    Raises ValueError for p outside [0, 1] or an unknown recipe.
+    spaces are set anew ("wasn ' t"). Raises ValueError for p outside [0, 1] or an unknown recipe.
     """
     if not 0 <= p <= 1:
         raise ValueError(f"p: expected a share in [0, 1]; found {p}")

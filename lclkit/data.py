@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import unicodedata
 import warnings
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
@@ -10,17 +11,19 @@ from pathlib import Path
 import pandas as pd
 import pooch
 
-from lclkit import paper, sources
+from lclkit import files, paper, sources
 from lclkit.sources import DataError
 
 SPLITS = ("train", "valid", "test")
+NO_WIDTH = {code: None for code in range(2**16) if unicodedata.category(chr(code)) in ("Cc", "Cf")}
+MISSING = ["", *"nan NaN NAN None null Null NULL NA N/A n/a #N/A <NA> NaT".split()]
 
 
 @dataclass(frozen=True, repr=False)
 class Dataset:
     """Texts and labels in three splits; DataError where a text, its label or a class is no good.
 
-    classes: names, in the order of the labels.
+    classes: two names or more, in the order of the labels.
     train, valid, test: frames with the columns `text` (str) and `label` (int index into `classes`).
     """
 
@@ -34,16 +37,17 @@ class Dataset:
 
     def __post_init__(self) -> None:
         labels = range(len(self.classes))
+        if len({_plain(name) for name in self.classes} - {""}) < max(2, len(labels)):
+            raise DataError(f"{self.name}: classes look alike, or are fewer than 2: {self.classes}")
         for split, frame in self._frames().items():
-            if frame.empty:
-                raise DataError(f"{self.name}, {split}: no text")
-            faulty = frame[(frame.text.str.strip() == "") | ~frame.label.isin(labels)]
-            if len(faulty):
-                expected = f"expected a text, and a label from 0 to {len(labels) - 1}; found"
-                raise DataError(f"{self.name}, {split}: {expected} {faulty.iloc[0].to_dict()}")
-        untrained = sorted(set(labels) - set(self.train.label))
-        if untrained:
-            raise DataError(f"{self.name}: no training text of {self.classes[untrained[0]]}")
+            rows = pd.DataFrame(frame).reindex(columns=["text", "label"])
+            faulty = rows[(rows.text.map(_plain) == "") | ~rows.label.isin(labels)]
+            if rows.empty or len(faulty):
+                expected = f"expected texts, and labels from 0 to {len(labels) - 1}; found row"
+                raise DataError(f"{self.name}, {split}: {expected} {faulty[:1].to_dict('index')}")
+            object.__setattr__(self, split, rows.reset_index(drop=True).astype({"label": "int64"}))
+        for label in sorted(set(labels) - set(self.train.label)):
+            raise DataError(f"{self.name}: no training text of {self.classes[label]}")
 
     def __repr__(self) -> str:
         sizes = " / ".join(f"{len(frame):,}" for frame in self._frames().values())
@@ -62,24 +66,21 @@ class Dataset:
         return digest.hexdigest()
 
     def subset(self, classes: str | Collection[str]) -> "Dataset":
-        """Only some classes: their names, or the name of a subset of section 5.3 ("4-hard-a").
+        """Only some classes: their names, or the name of a subset of section 5.3 ("4-hard-a", 16).
 
         Labels are renumbered; the classes keep their order. Raises DataError for an unknown name.
         """
-        title = ""
-        if isinstance(classes, str):
-            _check_known("class subset", classes, paper.SUBSETS)
-            title, classes = classes, paper.SUBSETS[classes]
+        title = str(classes) if isinstance(classes, str | int) else ""
+        if title:
+            _check_known("class subset", title, paper.SUBSETS)
+            classes = paper.SUBSETS[title]
         for name in classes:
             _check_known(f"class of {self.name}", name, self.classes)
-        if len(set(classes)) < 2:
-            raise DataError("a subset needs at least two classes")
         names = tuple(name for name in self.classes if name in classes)
         labels = {self.classes.index(name): label for label, name in enumerate(names)}
         frames = {}
         for split, frame in self._frames().items():
-            kept = frame[frame.label.isin(labels)].reset_index(drop=True)
-            frames[split] = kept.assign(label=kept.label.map(labels))
+            frames[split] = frame.assign(label=frame.label.map(labels)).dropna()
         return replace(self, name=f"{self.name}-{title or len(names)}", classes=names, **frames)
 
     def sample(self, per_class: int) -> "Dataset":
@@ -87,25 +88,27 @@ class Dataset:
         frames = {}
         for split, frame in self._frames().items():
             size = per_class if split == "train" else per_class // 4
-            drawn = frame.sample(frac=1, random_state=0).groupby("label").head(size)
-            frames[split] = drawn.sort_index().reset_index(drop=True)
+            drawn = frame.sample(frac=1, random_state=0).groupby("label").head(max(size, 0))
+            frames[split] = drawn.sort_index()
         return replace(self, **frames)
 
 
 def load(name: str | Path, root: str | Path | None = None, variant: str = "default") -> Dataset:
-    """Load a data set by name, or one's own `.csv` file with the columns `text` and `label`.
+    """Load a data set by name, or one's own, from csv files with the columns `text` and `label`.
 
-    name: "supersense", one of sources.toml, or a path; a file is split 80/10/10, with a fixed seed.
-    root: where raw files are looked for first; then in $LCLKIT_DATA and the user's cache; only then
-    are they fetched. variant: "default" (sensible; all that built-in and own data have), "released"
-    (what the authors' code does), "paper" (what the paper says), or another of sources.toml.
-    Raises DataError where the data set is unknown, cannot be had, or is not what it should be.
+    name: "supersense", one of sources.toml, or a path: of a `.csv` file, split 80/10/10 by a fixed
+    seed, or of a folder with train.csv, valid.csv and test.csv. root: looked into first, then
+    $LCLKIT_DATA and the user's cache. variant: "default", "released" (what the authors' code does),
+    "paper" (what the paper says), or another of sources.toml. Raises DataError where the data set
+    is unknown, missing or damaged, OSError where one's own file cannot be opened.
     """
     name = str(name)
-    if name == "supersense" or name.endswith(".csv"):
+    paths = own_files(name)
+    if name == "supersense" or paths:
         _check_known(f"variant of {name}", variant, ["default"])
-        return _supersense() if name == "supersense" else _own_csv(Path(name))
-    _check_known("data set", name, ["supersense", *sources.SOURCES, "*.csv"])
+        return _own(paths) if paths else _supersense()
+    own = "or a .csv file, or a folder with train.csv, valid.csv and test.csv"
+    _check_known("data set", name, ["supersense", *sources.SOURCES, own])
     source = sources.SOURCES[name]
     _check_known(f"variant of {name}", variant, source.variants)
     folder = sources.fetch(name, sources.search_path(root))
@@ -116,8 +119,7 @@ def load(name: str | Path, root: str | Path | None = None, variant: str = "defau
         expected = list(source.sizes.get(variant, paper.SIZES[name]))
         if sizes != expected:
             raise DataError(f"{folder} holds {sizes} texts, not {expected}")
-        title = name if variant == "default" else f"{name}-{variant}"
-        dataset = _assemble(title, rows, **about)
+        dataset = _assemble(f"{name}-{variant}".removesuffix("-default"), rows, **about)
     except (DataError, OSError, ValueError, csv.Error) as error:
         message = f"{name} is damaged or another version: {error}; move {folder} away and run:"
         raise DataError(f"{message} python -m lclkit fetch {name}") from None
@@ -129,6 +131,23 @@ def load(name: str | Path, root: str | Path | None = None, variant: str = "defau
     return dataset
 
 
+def own_files(name: str) -> list[Path]:
+    """The csv files of one's own that a name stands for in `load`; none for a built-in data set."""
+    path = Path(name).expanduser()
+    if path.name.lower().endswith(".csv"):
+        return [path]
+    three = [path / f"{split}.csv" for split in SPLITS]
+    return three if name not in sources.SOURCES and all(map(Path.is_file, three)) else []
+
+
+def _plain(text: object) -> str:
+    """The same for texts that only look different; "" for what cannot be read at all."""
+    if not isinstance(text, str) or "\0" in text or text != text.encode(errors="ignore").decode():
+        return ""  # half a character, which no tokenizer takes
+    seen = unicodedata.normalize("NFKC", " ".join(text.split()).translate(NO_WIDTH))
+    return " ".join(seen.casefold().split())
+
+
 def _check_known(what: str, name: str, known: Collection[str]) -> None:
     if name not in known:
         raise DataError(f"unknown {what} {name!r}; known: {', '.join(known)}")
@@ -137,26 +156,40 @@ def _check_known(what: str, name: str, known: Collection[str]) -> None:
 def _assemble(name: str, rows: pd.DataFrame, classes: Sequence[str] = (), **about) -> Dataset:
     """A data set of rows with a split, a text and a class name. classes: if they have an order."""
     names = tuple(classes or sorted(set(rows.label)))
-    rows = rows.assign(label=rows.label.map(names.index)).groupby("split")[["text", "label"]]
-    frames = {split: rows.get_group(split).reset_index(drop=True) for split in SPLITS}
-    return Dataset(name, names, **frames, **about)
+    rows = rows.assign(label=rows.label.map(names.index))
+    return Dataset(name, names, *(rows[rows["split"] == split] for split in SPLITS), **about)
 
 
-def _own_csv(path: Path) -> Dataset:
-    options = {"dtype": str, "keep_default_na": False, "index_col": False, "encoding": "utf-8-sig"}
-    try:
-        with warnings.catch_warnings(action="error"):  # of rows with more fields than the header
-            rows = pd.read_csv(path, **options)[["text", "label"]].fillna("")
-    except (OSError, ValueError, LookupError, pd.errors.ParserWarning) as error:
-        reason = f"{' '.join(str(error).split())} (it needs text and label; commas need quotes)"
-        raise DataError(f"{path} cannot be read as a UTF-8 csv file: {reason}") from None
-    empty = (rows.map(str.strip) == "").any(axis=1)
-    if empty.any():
-        raise DataError(f"{path}: row {empty.argmax() + 1} under the header lacks text or label")
-    repeats = rows.text.duplicated()
-    if repeats.any():  # they could be in train and test
-        warnings.warn(f"{path}: {repeats.sum()} repeated texts are left out", stacklevel=3)
-    return _split(path.stem, rows[~repeats], held_out=0.1)
+def _own(paths: Sequence[Path]) -> Dataset:
+    """One file, to be split, or three, of which the last, the test, stays as it is."""
+    csv.field_size_limit(2**31 - 1)  # texts may be long
+    rows = []
+    for split, path in list(zip(SPLITS, paths, strict=False))[::-1]:
+        lines = path.read_bytes().removeprefix(b"\xef\xbb\xbf").splitlines(keepends=True)
+        reader = csv.reader(map(bytes.decode, lines), strict=True, skipinitialspace=True)
+        try:
+            header = [_plain(name) for name in next(filter(any, reader), [])]
+            if header.count("text") + header.count("label") != 2:
+                raise ValueError(f"not one column text and one label, but {header!r:.80}")
+            for fields in filter(any, reader):
+                row = dict(zip(header, fields, strict=False))
+                label = " ".join(unicodedata.normalize("NFC", row.get("label", "")).split())
+                if len(fields) > len(header) or not _plain(row.get("text")) or label in MISSING:
+                    raise ValueError(f"no text, no label or too many fields in {fields!r:.80}")
+                rows.append((split, row["text"].strip(), label))
+        except (ValueError, csv.Error) as error:
+            cure = 'save it as CSV UTF-8: quotes around texts with commas or quotes, these as ""'
+            raise DataError(f"{path}, near line {reader.line_num}: {error}; {cure}") from None
+    table = pd.DataFrame(rows, columns=["split", "text", "label"])
+    keys = table.text.map(_plain)
+    torn = table.groupby([keys, "split"]).label.transform("nunique") > 1
+    repeats = (torn | keys.duplicated()) & (table["split"] != "test")
+    if repeats.any():
+        lost = f"{repeats.sum()} repeated texts left out, {(torn & repeats).sum()} with two labels"
+        warnings.warn(f"{paths[0].parent if paths[1:] else paths[0]}: {lost}", stacklevel=3)
+    if len(paths) == 1:
+        return _split(files.safe_name(paths[0].stem), table[~repeats], held_out=0.1)
+    return _assemble(files.safe_name(paths[0].resolve().parent.name), table[~repeats])
 
 
 def _split(name: str, rows: pd.DataFrame, held_out: float, **about: str) -> Dataset:
@@ -174,12 +207,8 @@ def _split(name: str, rows: pd.DataFrame, held_out: float, **about: str) -> Data
 def _supersense() -> Dataset:
     """Definitions of WordNet's nouns, labelled with their lexicographer file; split 4:1:1."""
     names = dict(line.split("\t")[:2] for line in sources.wordnet().open("lexnames"))
-    rows = []
-    for line in sources.wordnet().open("data.noun"):
-        if not line.startswith(" "):  # the licence
-            numbers, gloss = line.split(" | ", 1)
-            definition = gloss.split(' "')[0].strip(" ;\n")  # without examples
-            rows.append((definition, names[numbers.split(" ")[1]].removeprefix("noun.")))
-    frame = pd.DataFrame(rows, columns=["text", "label"]).query("label != 'Tops' and text != ''")
-    frame = frame.drop_duplicates("text", keep=False)  # they could be in train and test
-    return _split("supersense", frame, held_out=1 / 6, **sources.SUPERSENSE)
+    parts = r'^\d+ (?P<label>\d+) .*? \| (?P<text>.*?)(?: "|\n)'  # without examples
+    rows = pd.Series(list(sources.wordnet().open("data.noun"))).str.extract(parts).dropna()
+    rows = rows.assign(text=rows.text.str.strip(" ;"), label=rows.label.map(names).str[5:])
+    rows = rows.query("label != 'Tops' and text != ''").drop_duplicates("text", keep=False)
+    return _split("supersense", rows, held_out=1 / 6, **sources.SUPERSENSE)
