@@ -99,8 +99,7 @@ def load(name: str | Path, root: str | Path | None = None, variant: str = "defau
     name: "supersense", one of sources.toml, or a path: of a `.csv` file, split 80/10/10 by a fixed
     seed, or of a folder with train.csv, valid.csv and test.csv. root: looked into first, then
     $LCLKIT_DATA and the user's cache. variant: "default", "released" (what the authors' code does),
-    "paper" (what the paper says), or another of sources.toml. Raises DataError where the data set
-    is unknown, missing or damaged, OSError where one's own file cannot be opened.
+    "paper" (what it says), or of sources.toml. Raises DataError; OSError for what cannot be opened.
     """
     name = str(name)
     paths = own_files(name)

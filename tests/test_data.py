@@ -1,4 +1,8 @@
+import csv
+import io
 import re
+import unicodedata
+import warnings
 from collections import Counter
 from dataclasses import replace
 from functools import cache
@@ -7,6 +11,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from conftest import VARIANTS, changed, load_quietly, rows
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from lclkit import data, paper, sources
 
@@ -30,16 +36,96 @@ def small(classes=("left", "right"), **splits):
 @pytest.mark.parametrize(
     "splits, message",
     [
-        ({"valid": [("here", 2)]}, "valid: expected .* from 0 to 1; found .*'here', 'label': 2"),
-        ({"test": [("here", 0), ("there", -1)]}, "test: expected .*; found .*'there', 'label': -1"),
-        ({"valid": [("here", 0), (" \n", 0)]}, "valid: expected a text.*; found .*'label': 0"),
-        ({"test": []}, "test: no text"),
+        ({"valid": [("here", 2)]}, "valid: .* from 0 to 1; found row {0: .*'here', 'label': 2}}"),
+        (
+            {"test": [("here", 0), ("there", -1)]},
+            "test: .*; found row {1: .*'there', 'label': -1}}",
+        ),
+        ({"valid": [("here", 0), (" \n", 0)]}, "valid: expected texts.*; found row {1: .*: 0}}"),
+        ({"test": []}, "test: expected texts, .*; found row {}"),
+        ({"valid": [("here", 0), (None, 0)]}, "valid: .* row {1: {'text': (None|nan), "),
+        ({"valid": [("here", 0), (float("nan"), 0)]}, "valid: .* row {1: {'text': nan, "),
+        ({"valid": [(b"here", 0)]}, "valid: .* row {0: {'text': b'here'"),
+        ({"valid": [(3, 0)]}, "valid: .* row {0: {'text': 3"),
+        ({"valid": [("\u200b \ufeff\xa0", 0)]}, "valid: .* row {0: "),
+        ({"valid": [("a \ud83d smile", 0)]}, "valid: .* row {0: "),
+        ({"valid": [("a\0dog", 0)]}, "valid: .* row {0: "),
+        ({"valid": [("here", "0")]}, "valid: .* row {0: .*'label': '0'"),
+        ({"valid": [("here", 0.5)]}, "valid: .* row {0: .*'label': 0.5"),
+        ({"valid": [("here", None)]}, "valid: .* row {0: .*'label': (None|nan)"),
+        ({"classes": ("left", "left")}, "small: classes look alike"),
+        ({"classes": ("left", "Left ")}, "small: classes look alike"),
+        ({"classes": ("Stra\xdfe", "STRASSE")}, "small: classes look alike"),
+        ({"classes": ("left", "")}, "small: classes look alike"),
+        ({"classes": (0, 1)}, "small: classes look alike"),
+        ({"classes": ("left", "a \ud83d smile")}, "small: classes look alike"),
+        ({"classes": ("left",), "train": [("go", 0)], "test": [("go", 0)]}, "fewer than 2"),
         ({"train": [("go this way", 0)]}, "small: no training text of right"),
     ],
 )
 def test_dataset_refuses(splits, message):
     with pytest.raises(data.DataError, match=message):
         small(**splits)
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        pd.DataFrame({"text": ["here"]}),
+        pd.DataFrame({"label": [0]}),
+        pd.DataFrame(),
+        [("here", 0)],
+        [],
+        None,
+    ],
+)
+def test_dataset_refuses_what_has_no_texts_and_labels(frame):
+    with pytest.raises(data.DataError, match="small, valid: expected texts, and labels"):
+        replace(small(), valid=frame)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        pd.Series([0.0, 1.0]),
+        pd.Series([False, True]),
+        pd.Series([0, 1], dtype=object),
+        pd.Series([0, 1], dtype="uint8"),
+        pd.Series([0, 1], dtype="Int64"),
+        pd.Series([0, 1], dtype="category"),
+    ],
+    ids=lambda labels: str(labels.dtype),
+)
+def test_whole_numbers_of_any_type_are_labels(labels):
+    train = small().train.assign(label=labels, note="dropped").set_axis([7, 7])
+    other = replace(small(), train=train)
+    assert other.hash == small().hash
+    assert other.train.label.dtype == "int64"
+    assert list(other.train) == ["text", "label"] and list(other.train.index) == [0, 1]
+    assert list(train.index) == [7, 7]  # one's own frame stays
+
+
+VALUES = st.one_of(
+    st.none(),
+    st.text(st.characters(), max_size=4),
+    st.sampled_from(["\u200b", "\ud800", "a", "b", "\xa0", "\0"]),
+    st.integers(-1, 2),
+    st.floats(),
+    st.booleans(),
+    st.binary(max_size=2),
+)
+
+
+@given(st.lists(st.tuples(VALUES, VALUES), max_size=4), st.lists(VALUES, max_size=3))
+def test_any_dataset_by_hand_is_whole_or_refused(texts, classes):
+    try:
+        made = small(tuple(classes), train=[("a", 0), ("b", 1), *texts], valid=texts or [("c", 0)])
+    except data.DataError as error:
+        assert str(error).startswith("small")
+        return
+    assert len(made.hash) == 64 and len(classes) > 1
+    assert made.train.text.str.strip().ne("").all() and made.train.label.isin([0, 1, 2]).all()
+    assert [text for text, _ in texts] == list(made.train.text[2:])
 
 
 def test_repr_gives_sizes(made_dataset):
@@ -96,13 +182,29 @@ def test_subset_by_names_keeps_order_and_remaps(made_dataset):
         ("4-hard-z", "unknown class subset '4-hard-z'; known: 16, 8, 4-easy"),
         ("4-easy", "unknown class of made 'afraid'; known: food, travel, weather"),
         (["food", "cars"], "unknown class of made 'cars'"),
-        (["food"], "at least two classes"),
-        ([], "at least two classes"),
+        (["food"], "fewer than 2"),
+        ([], "fewer than 2"),
+        (0, "unknown class subset '0'; known: 16, 8"),
+        (-1, "unknown class subset '-1'"),
+        (True, "unknown class subset 'True'"),
+        (["food", 3], "unknown class of made 3"),
     ],
 )
 def test_subset_refuses(made_dataset, classes, message):
     with pytest.raises(data.DataError, match=message):
         made_dataset.subset(classes)
+
+
+def test_subset_by_a_number_that_a_shell_made_of_its_name(made_dataset, monkeypatch):
+    monkeypatch.setitem(paper.SUBSETS, "2", ("food", "weather"))
+    assert made_dataset.subset(2).hash == made_dataset.subset("2").hash
+    assert made_dataset.subset(2).name == "made-2"
+
+
+@pytest.mark.parametrize("per_class", [0, 3, -1, -100])
+def test_sample_of_too_few(made_dataset, per_class):
+    with pytest.raises(data.DataError, match="made, (train|valid): expected texts"):
+        made_dataset.sample(per_class)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -225,10 +327,11 @@ def test_wrong_sizes(training, tmp_path, monkeypatch):
 
 
 def test_unknown_data_set():
-    with pytest.raises(
-        data.DataError, match="unknown data set 'mnist'; known: supersense, empatheticdialogues"
-    ):
-        data.load("mnist")
+    for name in ("mnist", "x.tsv", "small.csv ", None, 3, Path("none"), "", "a\0"):
+        message = "unknown data set .*; known: supersense, empatheticdialogues, .*train.csv, valid"
+        with pytest.raises(data.DataError, match=message) as caught:
+            data.load(name)
+        assert repr(str(name)) in str(caught.value)
 
 
 @pytest.fixture
@@ -279,52 +382,44 @@ GOOD = lines(8, 8)
 @pytest.mark.parametrize(
     "content, message",
     [
+        (GOOD.replace("label", "emotion", 1).encode(), r"line 1: .* but \['text', 'emotion'\]"),
         (
-            GOOD.replace("label", "emotion", 1).encode(),
-            r"\['label'\] not in index.*it needs text and label",
+            GOOD.replace("text,", "text,text,", 1).encode(),
+            r"line 1: .* but \['text', 'text', 'label",
         ),
-        (b"text;label\none;a\ntwo;b\n", "it needs text and label"),
-        (b"", "cannot be read"),
-        ((GOOD + "some text,\n").encode(), "row 17 under the header lacks text or label"),
-        ((GOOD + "some text\n").encode(), "row 17 under the header lacks text or label"),
-        ((GOOD + " ,a\n").encode(), "row 17 under the header lacks text or label"),
+        (b"text;label\none;a\ntwo;b\n", r"line 1: not one column text and one label, but .*;label"),
+        (b"sep=;\ntext;label\none;a\n", r"line 1: not one column .* but \['sep=;'\]"),
+        (b"text\tlabel\none\ta\n", "line 1: not one column text and one label"),
+        (b"", r"not one column text and one label, but \[\]"),
+        (b"\n\n , \n", r"not one column text and one label, but \["),
+        ((GOOD + "some text,\n").encode(), "line 18: no text, no label .*'some text', ''"),
+        ((GOOD + "some text\n").encode(), "line 18: no text, no label .*'some text'"),
+        ((GOOD + " ,a\n").encode(), "line 18: no text"),
+        ((GOOD + "\u200b\xa0\ufeff\x07,a\n").encode(), "line 18: no text"),
+        ((GOOD + "a\0dog,a\n").encode(), "line 18: no text"),
+        ((GOOD + "\n\n,\n \n ,a\n").encode(), "line 22: no text"),
         (lines(8, 8, 2).encode(), r"3 texts or more; found \{'c': 2, 'a': 8, 'b': 8\}"),
         (lines(8).encode(), r"two classes or more.*; found \{'a': 8\}"),
         (b"text,label\n", r"two classes or more.*; found \{\}"),
-        (GOOD.encode() + b"caf\xe9,a\n", "cannot be read as a UTF-8 csv file"),
-        (bytes(range(256)) * 20, "cannot be read as a UTF-8 csv file"),
-        (b"\x89PNG\r\n\x1a\n" + bytes(range(256)), "cannot be read as a UTF-8 csv file"),
-        ((GOOD + '"never closed,a\n').encode(), "cannot be read as a UTF-8 csv file"),
+        (GOOD.encode() + b"caf\xe9,a\n", "near line 17: 'utf-8' codec can't.*CSV UTF-8"),
+        (GOOD.encode("utf-16"), "near line 0: 'utf-8' codec can't.*CSV UTF-8"),
+        (GOOD.encode("utf-16-le"), "line 1: not one column text and one label"),
+        (bytes(range(256)) * 20, "near line .*CSV UTF-8"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(range(256)), "near line .*CSV UTF-8"),
+        ((GOOD + '"never closed,a\n').encode(), "line 18: unexpected end of data.*quotes"),
+        (GOOD.replace('r 3",a', "r 3,a").encode(), "line 6: ',' expected.*quotes"),
+        ((GOOD + r'"he said \"hi\" there",a').encode(), "line 18: ',' expected.*these as \"\""),
+        ((GOOD + '"Yes" he said,a\n').encode(), "line 18: ',' expected"),
+        ((GOOD + "not quoted, alas,a\n").encode(), "line 18: .*too many fields.*commas"),
+        ((GOOD + "not quoted, alas,a,\n").encode(), "line 18: .*too many fields.*commas"),
+        (GOOD.replace('"', "").encode(), "line 2: .*too many fields.*commas"),
         (
-            (GOOD + "not quoted, alas,a\n").encode(),
-            "Expected 2 fields in line 18, .*commas need quotes",
+            (GOOD + "x,Joy\ny,joy\n").encode(),
+            r"3 texts or more; found {'Joy': 1, 'joy': 1, 'a': 8}",
         ),
-        (
-            (GOOD + "not quoted, alas,a,\n").encode(),
-            "Expected 2 fields in line 18, .*commas need quotes",
-        ),
-        (
-            GOOD.replace('"', "").encode(),
-            "cannot be read .*commas need quotes",
-        ),  # no text is quoted, so every row has three fields
-    ],
-    ids=[
-        "no label column",
-        "semicolons",
-        "empty",
-        "empty label",
-        "no label",
-        "empty text",
-        "small class",
-        "one class",
-        "header",
-        "latin-1",
-        "binary",
-        "png",
-        "open quote",
-        "unquoted comma",
-        "two unquoted commas",
-        "all unquoted",
+        ((GOOD + "x,A\ny,A\nz,A\n").encode(), r"mine: classes look alike.*\('A', 'a', 'b'\)"),
+        ((GOOD + "x,a\u200b\ny,a\u200b\nz,a\u200b\n").encode(), r"look alike.*'a\\u200b'"),
+        *[((GOOD + f"x,{label}\n").encode(), "line 18: .*no label.*'x'") for label in data.MISSING],
     ],
 )
 def test_own_csv_refuses(own_csv, content, message):
@@ -334,14 +429,217 @@ def test_own_csv_refuses(own_csv, content, message):
     assert "mine" in str(caught.value) and "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        "\n\n" + GOOD,
+        "\ufeff\n" + GOOD,
+        GOOD.replace("text,label", ' Text ,"LABEL\xa0"', 1),
+        GOOD.replace("text,label", "\ufeff\u200btext\u200b,label", 1),
+        GOOD.replace(",a\n", ", a\u3000\n", 3).replace(",b\n", ",\tb \n", 3),
+        GOOD.replace('"the', ' "\xa0the', 4).replace('2",', '2\u2028",'),
+        GOOD.replace("\n", "\n\n , \n", 9),
+        GOOD.replace("\n", ",\n"),
+        GOOD.replace("\n", ",,\n"),
+        GOOD.replace("\n", "\r\n"),
+        GOOD.replace("\n", "\r"),
+        GOOD.replace("\n", ",17\n").replace("17", "id", 1),
+        GOOD.replace("text", ",text", 1).replace('"the', '17,"the'),
+    ],
+)
+def test_own_csv_that_only_looks_different(own_csv, content):
+    expected = data.load(own_csv(GOOD.encode()))
+    with warnings.catch_warnings(action="error"):
+        found = data.load(own_csv(content.encode()))
+    assert (found.classes, found.hash) == (expected.classes, expected.hash)
+
+
+def test_labels_of_one_look_are_one_class(own_csv):
+    more = ["caf\xe9 noir", "cafe\u0301 noir", "caf\xe9  noir", " cafe\u0301\xa0noir"]
+    added = "".join(f"text {i},{label}\n" for i, label in enumerate(more))
+    assert data.load(own_csv((GOOD + added).encode())).classes == ("a", "b", "caf\xe9 noir")
+
+
+def test_long_texts_are_read(own_csv):
+    long = "word " * 60_000
+    found = data.load(own_csv((GOOD + f"{long},a\n").encode()))
+    assert long.strip() in {text for some in rows(found).values() for text, _ in some}
+
+
+@pytest.mark.parametrize("name", ["MINE.CSV", "mine.Csv", ".csv", "a.b.csv", "感情 データ.csv"])
+def test_names_of_own_files(tmp_path, monkeypatch, name):
+    (tmp_path / name).write_text(GOOD)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    assert data.own_files(f"~/{name}") == data.own_files(str(tmp_path / name)) == [tmp_path / name]
+    assert data.load(f"~/{name}").name == Path(name).stem
+
+
 def test_own_csv_that_is_missing_or_a_folder(tmp_path):
-    with pytest.raises(
-        data.DataError, match=r"mine\.csv (does not exist|cannot be read.*No such file)"
-    ):
+    with pytest.raises(FileNotFoundError, match=r"mine\.csv"):
         data.load(tmp_path / "mine.csv")
     (tmp_path / "folder.csv").mkdir()
-    with pytest.raises(data.DataError, match=r"folder\.csv"):
+    with pytest.raises(OSError, match=r"folder\.csv"):
         data.load(tmp_path / "folder.csv")
+
+
+REPEATS = [
+    "the a, number 1",
+    "the  a, number 1 ",
+    "The A, Number 1",
+    "the a,\xa0number 1\u200b",
+    "the a\u200b, number 1\xad",
+    "the a, number \uff11",
+]
+
+
+@pytest.mark.parametrize("text", REPEATS)
+def test_a_text_that_only_looks_different_is_left_out(own_csv, text):
+    once = data.load(own_csv(GOOD.encode()))
+    message = r"mine\.csv: 1 repeated texts left out, 0 with two labels"
+    with pytest.warns(UserWarning, match=message) as caught:
+        twice = data.load(own_csv((GOOD + f'"{text}",a\n').encode()))
+    assert twice.hash == once.hash and Path(caught[0].filename).name == "test_data.py"
+
+
+@pytest.mark.parametrize("text", REPEATS)
+def test_a_text_with_two_labels_is_left_out(own_csv, text):
+    with pytest.warns(UserWarning, match="2 repeated texts left out, 2 with two labels"):
+        found = data.load(own_csv((GOOD + f'"{text}",b\n').encode()))
+    texts = [text for some in rows(found).values() for text, _ in some]
+    assert len(texts) == 15 and "the a, number 1" not in texts
+
+
+# One's own three files
+
+
+@pytest.fixture
+def three(tmp_path):
+    """A function that writes train.csv, valid.csv and test.csv, and gives their folder."""
+
+    def write(**parts):
+        folder = tmp_path / "my split"
+        folder.mkdir(exist_ok=True)
+        parts = {"train": "one,a\ntwo,b\n", "valid": "three,a\n", "test": "four,b\n"} | parts
+        for split, content in parts.items():
+            (folder / f"{split}.csv").write_text(f"text,label\n{content}", encoding="utf-8")
+        return folder
+
+    return write
+
+
+def test_three_files(three, monkeypatch):
+    folder = three(train="two ,b\n one,a \n", valid='three,"a"\n')
+    assert data.own_files(str(folder)) == [folder / f"{split}.csv" for split in data.SPLITS]
+    with warnings.catch_warnings(action="error"):
+        found = data.load(folder)
+    assert (found.name, found.classes) == ("my split", ("a", "b"))
+    assert rows(found) == {
+        "train": [("two", "b"), ("one", "a")],
+        "valid": [("three", "a")],
+        "test": [("four", "b")],
+    }
+    monkeypatch.chdir(folder)
+    assert (data.load(".").name, data.load(".").hash) == ("my split", found.hash)
+
+
+def test_a_text_in_two_of_three_files_stays_in_the_later(three):
+    folder = three(
+        train="one,a\ntwo,b\nThree,a\nFOUR,b\n four,a\ntwo,b\nfive,a\nfive,b\n",
+        valid="three,a\nfour ,b\n",
+        test="four,b\nfour,b\nsix,a\nsix,b\n",
+    )
+    message = "my split: 7 repeated texts left out, 4 with two labels"
+    with pytest.warns(UserWarning, match=message) as caught:
+        found = data.load(folder)
+    assert len(caught) == 1 and Path(caught[0].filename).name == "test_data.py"
+    assert rows(found) == {
+        "train": [("one", "a"), ("two", "b")],
+        "valid": [("three", "a")],
+        "test": [("four", "b"), ("four", "b"), ("six", "a"), ("six", "b")],
+    }
+
+
+@pytest.mark.parametrize(
+    "parts, message",
+    [
+        ({"valid": "three,c\n"}, "my split: no training text of c"),
+        ({"test": "six,c\n"}, "my split: no training text of c"),
+        ({"valid": ""}, "my split, valid: expected texts"),
+        ({"train": "four,b\nthree,a\n"}, "my split, train: expected texts"),
+        ({"valid": "three,A\n"}, r"my split: classes look alike.*\('A', 'a', 'b'\)"),
+        ({"valid": "three,nan\n"}, r"valid\.csv, near line 2: .*no label"),
+        ({"train": "one,a\ntwo,a\n", "test": "four,a\n"}, "my split: .*fewer than 2"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.*repeated texts")
+def test_three_files_refuse(three, parts, message):
+    with pytest.raises(data.DataError, match=message):
+        data.load(three(**parts))
+
+
+def test_a_folder_without_the_three_files(three):
+    folder = three()
+    (folder / "valid.csv").unlink()
+    assert data.own_files(str(folder)) == []
+    with pytest.raises(data.DataError, match="unknown data set .*folder with train.csv, valid.csv"):
+        data.load(folder)
+
+
+def test_a_known_name_is_no_folder_of_ones_own(three, monkeypatch, tmp_path):
+    three().rename(tmp_path / ED)  # the raw files have the same names
+    monkeypatch.chdir(tmp_path)
+    assert data.own_files(ED) == data.own_files("supersense") == data.own_files("none") == []
+
+
+# Generated files
+
+ODD = st.sampled_from(
+    ["a", "B", "\xe9", "e", "\u0301", " ", "\xa0", "\u200b", "\ufeff", ",", '"', "\n", "\r"]
+)
+CELLS = st.one_of(st.text(ODD, max_size=5), st.text(max_size=5))
+
+
+def seen(text):
+    """What one sees of a text, told in another way than the module does."""
+    signs = [" " if sign.isspace() else sign for sign in text]
+    signs = [sign for sign in signs if unicodedata.category(sign) not in ("Cc", "Cf")]
+    return re.sub(r"\s+", " ", unicodedata.normalize("NFKC", "".join(signs)).casefold()).strip()
+
+
+@given(st.lists(st.tuples(CELLS, st.sampled_from(["a", "b ", "\xa0c", "nan", ""])), max_size=25))
+@example([(f"{i}", "b ") for i in range(3)] + [(f"{i}", "\xa0c") for i in range(5, 9)])
+def test_any_texts_of_ones_own_come_back_once(own_csv, table):
+    content = io.StringIO(newline="")
+    csv.writer(content).writerows([("text", "label"), *table])
+    path = own_csv(content.getvalue().encode("utf-8"))
+    with warnings.catch_warnings(record=True):
+        warnings.simplefilter("always")
+        try:
+            found = data.load(path)
+        except data.DataError as error:
+            assert "mine" in str(error)
+            return
+    found = [row for some in rows(found).values() for row in some]
+    labels = {}
+    for text, label in table:
+        if text or label:
+            labels.setdefault(seen(text), set()).add(label.strip())
+    expected = {text for text, those in labels.items() if len(those) == 1}
+    assert sorted(seen(text) for text, _ in found) == sorted(expected)
+    assert all(label in labels[seen(text)] for text, label in found)
+
+
+@given(st.one_of(st.binary(max_size=60), st.text(ODD).map(str.encode)), st.integers(0, 400))
+def test_any_bytes_are_read_or_refused(own_csv, content, place):
+    good = GOOD.encode()
+    for damaged in (content, good[:place] + content + good[place:]):
+        with warnings.catch_warnings(record=True):
+            warnings.simplefilter("always")
+            try:
+                assert data.load(own_csv(damaged)).classes
+            except data.DataError as error:
+                assert "mine" in str(error)
 
 
 def test_supersense(supersense):
