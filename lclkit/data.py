@@ -177,7 +177,7 @@ def _own(paths: Sequence[Path]) -> Dataset:
                     raise ValueError(f"no text, no label or too many fields in {fields!r:.80}")
                 rows.append((split, row["text"].strip(), label))
         except (ValueError, csv.Error) as error:
-            cure = 'save it as CSV UTF-8: quotes around texts with commas or quotes, these as ""'
+            cure = 'save it as CSV UTF-8: commas between, quotes around texts with commas, "" for "'
             raise DataError(f"{path}, near line {reader.line_num}: {error}; {cure}") from None
     table = pd.DataFrame(rows, columns=["split", "text", "label"])
     keys = table.text.map(_plain)

@@ -408,7 +408,7 @@ GOOD = lines(8, 8)
         (b"\x89PNG\r\n\x1a\n" + bytes(range(256)), "near line .*CSV UTF-8"),
         ((GOOD + '"never closed,a\n').encode(), "line 18: unexpected end of data.*quotes"),
         (GOOD.replace('r 3",a', "r 3,a").encode(), "line 6: ',' expected.*quotes"),
-        ((GOOD + r'"he said \"hi\" there",a').encode(), "line 18: ',' expected.*these as \"\""),
+        ((GOOD + r'"he said \"hi\" there",a').encode(), 'line 18: \',\' expected.*"" for "'),
         ((GOOD + '"Yes" he said,a\n').encode(), "line 18: ',' expected"),
         ((GOOD + "not quoted, alas,a\n").encode(), "line 18: .*too many fields.*commas"),
         ((GOOD + "not quoted, alas,a,\n").encode(), "line 18: .*too many fields.*commas"),
