@@ -85,3 +85,8 @@ def entropy_curves(curves: pd.DataFrame, panels: str = "") -> Figure:
     title = "line: mean of the seeds\nband: its 95 % interval"
     figure.legend(lines.values(), lines, title=title, alignment="left", loc="outside right upper")
     return figure
+
+
+def label(name: str) -> str:
+    """Stand-in, until the real one is merged."""
+    return (name if len(name) <= 40 else f"{name[:39]}…").replace("$", r"\$")
