@@ -43,7 +43,7 @@ def profile(
     """The parameters of a notebook, as people type them; ValueError names what is no good.
 
     name: "ci", "demo", "cpu" or "paper"; "": $LCLKIT_PROFILE, else "demo". encoder: "": the
-    profile's. others: more fields of Profile; with `out` the folder is made and tried (OSError).
+    profile's. others: more fields of Profile; where `out` is given it is made and tried (OSError).
     """
     name = (os.environ.get("LCLKIT_PROFILE") or "demo") if name == "" else name
     given = {"profile": name, "dataset": dataset, "recipe": recipe, "encoder": encoder, **others}
@@ -60,11 +60,11 @@ def profile(
     p.seeds = p.seeds or usual_seeds
     p.settings["encoder"] = p.encoder or p.settings["encoder"]
     p.settings["pooling"] = "mean" if p.settings["encoder"] == "minilm" else "cls"
+    data = "" if p.dataset == "supersense" else Path(p.dataset).resolve().stem
+    words = "-".join(map(str, filter(None, [p.name, data, p.classes])))
+    p.folder = Path(p.out).expanduser() / (p.folder or files.safe_name(words))
     if p.out:
-        data = "" if p.dataset == "supersense" else Path(p.dataset).resolve().stem
-        words = "-".join(map(str, filter(None, [p.name, data, p.classes])))
-        p.folder = Path(p.out).expanduser() / (p.folder or files.safe_name(words))
-        files.writable(p.folder)
+        files.writable(p.out)
     return p
 
 
