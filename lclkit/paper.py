@@ -60,7 +60,7 @@ def profile(
     p.seeds = p.seeds or usual_seeds
     p.settings["encoder"] = p.encoder or p.settings["encoder"]
     p.settings["pooling"] = "mean" if p.settings["encoder"] == "minilm" else "cls"
-    data = "" if p.dataset == "supersense" else Path(p.dataset).resolve().stem
+    data = "" if p.dataset == "supersense" else Path(p.dataset).absolute().stem
     words = "-".join(map(str, filter(None, [p.name, data, p.classes])))
     p.folder = Path(p.out).expanduser() / (p.folder or files.safe_name(words))
     if p.out:
