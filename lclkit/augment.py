@@ -7,7 +7,6 @@ import tomllib
 from functools import cache
 from pathlib import Path
 
-from lclkit import paper
 from lclkit.sources import wordnet
 
 RECIPES = ("paper", "released")
@@ -19,7 +18,7 @@ CAPITALISED = re.compile("[A-Z]([^A-Z]*[a-z][^A-Z]*)?")
 
 
 def synonym_views(
-    texts: list[str], p: float = paper.REPLACED, seed: int | str = 0, recipe: str = "paper"
+    texts: list[str], p: float = 0.3, seed: int | str = 0, recipe: str = "paper"
 ) -> list[str]:
     """One view of each of K texts, in the same order; drawn from (seed, text), not from neighbours.
 

@@ -4,8 +4,10 @@ import contextlib
 import importlib.metadata
 import os
 import platform
+import re
 import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,14 +25,33 @@ def whole(target: Path) -> Iterator[Path]:
     try:
         yield partial
         if not target.is_dir():  # else another process was first
+            for path in filter(Path.is_file, [partial, *partial.rglob("*")]):
+                with open(path, "rb+") as file:
+                    os.fsync(file.fileno())  # on disk before it has its name, whatever is cut off
             os.replace(partial, target)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
         partial.unlink(missing_ok=True)
 
 
+def writable(folder: str | Path) -> Path:
+    """Its absolute path, `~` expanded; it is made and tried. OSError where it cannot be written."""
+    try:
+        path = Path(folder).expanduser().absolute()
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path, prefix=f".{'long-' * 8}") as file:
+            file.write(b"some bytes")  # a full disk takes empty files
+    except (OSError, RuntimeError, ValueError) as error:
+        raise OSError(
+            f"cannot write to {folder} ({error}); mend that, or name another folder"
+        ) from error
+    return path
+
+
 def safe_name(words: str, size: int = 80) -> str:
-    return words  # a stand-in: the merge takes the other branch's
+    """A name for a file or folder, of any words, that every system takes: at most `size` bytes."""
+    name = re.sub(r'[/\\:*?"<>|\x00-\x1f\x7f-\x9f\ud800-\udfff]', "-", words).lstrip(". ")
+    return name.encode()[:size].decode(errors="ignore").rstrip(". ") or "-"
 
 
 def cache_folder() -> Path:

@@ -5,42 +5,73 @@ import tomllib
 from collections import namedtuple
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, Field, Json, ValidationError
+
+from lclkit import files
 
 ENCODER = "google/electra-base-discriminator"  # section 4.2
-REPLACED = 0.3  # share of words replaced by synonyms, section 4.2
+_DATA = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
 
-# A number of Tables 1 to 5, in percent. classes: one of SUBSETS, "" is all; model: "ce", "scl" or
-# "lcl", the authors' ELECTRA-base, else another encoder, or quoted, and then sd and n are None.
+# A number of Tables 1 to 5, see [tables] in paper.toml; sd and n are None for a quoted one.
 Printed = namedtuple("Printed", "table dataset classes model metric split mean sd n")
-# A t-test on test accuracy. better: the model with the higher printed mean, significant or not;
-# t: None where it is not printed; relation: "=", "<" or ">", before p; n: runs of each model.
+# A t-test on test accuracy, see [tests] there; relation: "=", "<" or ">", before p.
 PrintedTest = namedtuple("PrintedTest", "section dataset classes better worse t p relation n")
-# How much of an experiment to run. texts: how many to train on at most, None is all; seeds: how
-# often each loss is trained; settings: fields of training.Config, without loss and seed.
-Profile = namedtuple("Profile", "name texts seeds settings")
 
 
-def profile(name: str, dataset: str, recipe: str = "released", encoder: str = "") -> Profile:
-    """`settings`, with what a profile changes of them.
+class Profile(BaseModel, extra="forbid"):
+    """The parameters of a notebook, checked, and what a profile makes of them."""
+
+    name: Literal[*_DATA["profiles"]] = Field(alias="profile")
+    dataset: str
+    recipe: Literal["released", "paper"]
+    encoder: str
+    classes: Literal["", *_DATA["subsets"]] | list[str] = ""
+    seeds: int = Field(0, ge=0, le=1000)  # how often each loss is trained; 0: the profile's
+    changes: dict | Json[dict] = {}
+    lesson: bool = True
+    out: str = ""
+    folder: str | Path = ""  # in `out`, and by default of this profile and data alone
+    texts: int | None = None  # how many to train on at most, None is all
+    settings: dict = {}  # fields of training.Config, without loss, seed and changes
+
+
+def profile(
+    name: str, dataset: str = "supersense", recipe: str = "released", encoder: str = "", **others
+) -> Profile:
+    """The parameters of a notebook, as people type them; ValueError names what is no good.
 
     name: "ci", "demo", "cpu" or "paper"; "": $LCLKIT_PROFILE, else "demo". encoder: "": the
-    profile's. Raises ValueError for an unknown profile or recipe.
+    profile's. others: more fields of Profile; where `out` is given it is made and tried (OSError).
     """
-    name = name or os.environ.get("LCLKIT_PROFILE", "demo")
-    if name not in _DATA["profiles"]:
-        raise ValueError(f"profile: expected one of {', '.join(_DATA['profiles'])}; found {name!r}")
-    fields = settings(dataset, recipe) | _DATA["profiles"][name]
-    fields["encoder"] = encoder or fields["encoder"]
-    fields["pooling"] = "mean" if fields["encoder"] == "minilm" else "cls"
-    fields["order"] = "random" if name == "paper" else "length"
-    return Profile(name, fields.pop("texts", None), fields.pop("seeds"), fields)
+    name = (os.environ.get("LCLKIT_PROFILE") or "demo") if name == "" else name
+    given = {"profile": name, "dataset": dataset, "recipe": recipe, "encoder": encoder, **others}
+    for key, value in given.items():  # papermill takes the 16 of `-p classes 16` for a number
+        given[key] = str(value).strip() if isinstance(value, str | int | float | Path) else value
+    try:
+        p = Profile(**given)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        expected = fault["msg"].replace("Input should be", "expected")
+        raise ValueError(f"{fault['loc'][0]}: {expected}; found {fault['input']!r}") from None
+    p.settings = settings(p.dataset, p.recipe) | _DATA["profiles"][p.name]
+    p.texts, usual_seeds = p.settings.pop("texts", None), p.settings.pop("seeds")
+    p.seeds = p.seeds or usual_seeds
+    p.settings["encoder"] = p.encoder or p.settings["encoder"]
+    p.settings["pooling"] = "mean" if p.settings["encoder"] == "minilm" else "cls"
+    data = "" if p.dataset == "supersense" else Path(p.dataset).absolute().stem
+    words = "-".join(map(str, filter(None, [p.name, data, p.classes])))
+    p.folder = Path(p.out).expanduser() / (p.folder or files.safe_name(words))
+    if p.out:
+        files.writable(p.out)
+    return p
 
 
 def settings(dataset: str, recipe: str = "released") -> dict:
-    """Learning rate, alpha, temperature of a data set, and a recipe: fields of training.Config.
+    """What the paper sets for a data set, and a recipe: fields of training.Config.
 
-    dataset: its name, with or without a variant, as in "isear-released"; data that is not in the
-    paper has its usual values. Raises ValueError for an unknown recipe.
+    dataset: its name, or "isear-released"; other data has the usual values. Raises ValueError.
     """
     if recipe not in RECIPES:
         raise ValueError(f"recipe: expected one of {', '.join(RECIPES)}; found {recipe!r}")
@@ -62,7 +93,6 @@ def _results() -> Iterator[Printed]:
                     yield Printed(*key, float(mean), *spread)
 
 
-_DATA = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
 COMMON = _DATA["common"]  # fields of training.Config that are alike in both recipes
 RIVALS = _DATA["rivals"]  # model of a table -> encoder, which is trained with cross-entropy
 RECIPES = {name: _recipe(name) for name in ("released", "paper")}

@@ -230,7 +230,7 @@ def test_the_plans_name_no_other_encoders(own_cache, tmp_path):
         (["replicate", "smoke", "--jobs", "two"], "Invalid value for '--jobs'"),
         (["replicate", "smoke", "--only", "los=ce"], "only: los=ce leaves no run"),
         (["replicate", "smoke", "--shard", "6/6"], "shard: expected I/N"),
-        (["demo", "--profile", "dmo"], "profile: expected one of ci, demo"),
+        (["demo", "--profile", "dmo"], "profile: expected 'ci', 'demo'"),
         (["report", "gone"], "ath 'gone' does not exist"),
         (["pack", "new.zip", "gone"], "gone"),
     ],

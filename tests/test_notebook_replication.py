@@ -560,6 +560,13 @@ def test_markdown():
     )
 
 
+def test_signs_of_markdown_stay_signs():
+    frame = pd.DataFrame({"n": ["$0-$50", "*a* <b>b</b> `c` </i> <!--", "p < .05", "x_1 #2"]})
+    shown = [line[2:-2] for line in nb.markdown(frame).splitlines()[2:]]
+    tags = r"\*a\* \<b>b\</b> \`c\` \</i> \<!--"
+    assert shown == [r"\$0-\$50", tags, "p < .05", "x_1 #2"]
+
+
 @pytest.mark.slow
 def test_report_writes_one_page(tmp_path, capsys):
     right = np.arange(293) % 4 > 0

@@ -169,6 +169,60 @@ print(pathlib.Path(lclkit.__file__).parent, pathlib.Path("plans").resolve().pare
     assert str(content) in in_folder(tmp_path, python, "-c", later, env=environment).stdout
 
 
+# What `paper.profile` returns checked; of loss and seed `training.Config` is the judge.
+CHECKED = "dataset recipe encoder classes seeds changes lesson out".split()
+
+
+def reading(notebook):
+    (cell,) = [cell for cell in code(notebook) if "paper.profile(" in cell.source]
+    return cell
+
+
+def test_parameters_are_used_as_they_were_read(notebook):
+    """As they were typed they are in one cell only, which gives them to `paper.profile`."""
+    (parameters,) = tagged(notebook, "parameters")
+    typed = {line.split(" = ")[0] for line in parameters.source.splitlines()} & set(CHECKED)
+    given = reading(notebook).source
+    assert all(re.search(rf"\b{name}\b", given) for name in typed)
+    used, set_anew = set(), set()
+    for cell in code(notebook):
+        for node in ast.walk(ast.parse(cell.source)):
+            if isinstance(node, ast.arg):
+                set_anew.add(node.arg)
+            if not isinstance(node, ast.Name) or cell is parameters:
+                continue
+            if isinstance(node.ctx, ast.Store):
+                set_anew.add(node.id)
+            elif cell.source != given:
+                used.add(node.id)
+    assert not typed & (used - set_anew)
+
+
+WRONG = [
+    ("out", None, "out: expected a valid string; found None"),
+    ("seeds", -1, "seeds: expected greater than or equal to 0; found '-1'"),
+    ("dataset", None, "dataset: expected a valid string; found None"),
+    ("classes", 17, "classes: expected '', '16', .*; found '17'"),
+    ("lesson", "maybe", "lesson: expected a valid boolean, .*; found 'maybe'"),
+]
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+def test_a_wrong_parameter_is_refused_at_once(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    notebook = read(path)
+    (parameters,) = tagged(notebook, "parameters")
+    space = {}
+    for cell in (parameters, *tagged(notebook, "imports")):
+        exec(cell.source, space)
+    wrong = [case for case in WRONG if case[0] in space and f"{case[0]} = " in parameters.source]
+    assert wrong
+    for name, typed, message in wrong:
+        with pytest.raises(ValueError, match=f"^{message}$"):
+            exec(reading(notebook).source, space | {name: typed})
+    assert not any(tmp_path.iterdir())
+
+
 def exercises():
     return [
         (path.stem, tag.removeprefix("exercise-"))

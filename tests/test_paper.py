@@ -1,9 +1,14 @@
 """The printed numbers, copied without a slip (sums done by hand); the recipes and the profiles."""
 
+import inspect
+from pathlib import Path
+
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from lclkit import data, paper
+from lclkit import augment, data, paper
 
 RESULTS = pd.DataFrame(paper.RESULTS)
 KEY = ["table", "dataset", "classes", "model", "metric", "split"]
@@ -173,11 +178,175 @@ def test_a_profile_does_not_remember():
 
 
 def test_unknown_profile(monkeypatch):
-    message = "^profile: expected one of ci, demo, cpu, paper; found 'x'$"
+    message = "^profile: expected 'ci', 'demo', 'cpu' or 'paper'; found 'x'$"
     with pytest.raises(ValueError, match=message):
         paper.profile("x", "isear")
     monkeypatch.setenv("LCLKIT_PROFILE", "x")
     with pytest.raises(ValueError, match=message):
         paper.profile("", "isear")
-    with pytest.raises(ValueError, match="^recipe: expected one of released, paper; found 'x'$"):
+    with pytest.raises(ValueError, match="^recipe: expected 'released' or 'paper'; found 'x'$"):
         paper.profile("ci", "isear", "x")
+    with pytest.raises(ValueError, match="^recipe: expected one of released, paper; found 'x'$"):
+        paper.settings("isear", "x")
+
+
+def test_an_empty_profile_of_the_environment_is_none(monkeypatch):
+    monkeypatch.setenv("LCLKIT_PROFILE", "")
+    assert paper.profile("").name == "demo"
+
+
+# What papermill makes of `-p NAME VALUE`: an int, a float, True, False or None where it looks so,
+# else a str; and what people write in a notebook's cell.
+AS_TYPED = [
+    ("classes", 16, "16"),
+    ("classes", "16", "16"),
+    ("classes", " 4-hard-a ", "4-hard-a"),
+    ("classes", ["joyful", "sad"], ["joyful", "sad"]),
+    ("classes", ("joyful", "sad"), ["joyful", "sad"]),
+    ("seeds", 2, 2),
+    ("seeds", "2", 2),
+    ("seeds", " 2 ", 2),
+    ("seeds", "007", 7),
+    ("seeds", 2.0, 2),
+    ("lesson", False, False),
+    ("lesson", "false", False),
+    ("lesson", "False", False),
+    ("lesson", "no", False),
+    ("lesson", "off", False),
+    ("lesson", 0, False),
+    ("lesson", True, True),
+    ("lesson", "yes", True),
+    ("lesson", "TRUE ", True),
+    ("lesson", 1, True),
+    ("changes", {"form": "printed"}, {"form": "printed"}),
+    ("changes", '{"form": "printed"}', {"form": "printed"}),
+    ("changes", "{}", {}),
+    ("dataset", " isear\n", "isear"),
+    ("dataset", Path("my.csv"), "my.csv"),
+    ("dataset", 2026, "2026"),
+    ("encoder", " minilm", "minilm"),
+    ("recipe", "paper ", "paper"),
+]
+
+
+@pytest.mark.parametrize("name, typed, read", AS_TYPED)
+def test_a_parameter_as_people_type_it(name, typed, read):
+    found = paper.profile("ci", **{name: typed})
+    assert getattr(found, name) == read and type(getattr(found, name)) is type(read)
+
+
+REFUSED = [
+    ("profile", "CI", "expected 'ci', 'demo', 'cpu' or 'paper'; found 'CI'"),
+    ("profile", None, "expected 'ci', 'demo', 'cpu' or 'paper'; found None"),
+    ("profile", 1, "expected 'ci', 'demo', 'cpu' or 'paper'; found '1'"),
+    ("profile", " ", "expected 'ci', 'demo', 'cpu' or 'paper'; found ''"),
+    ("recipe", "printed", "expected 'released' or 'paper'; found 'printed'"),
+    ("dataset", None, "expected a valid string; found None"),
+    ("dataset", ["isear"], r"expected a valid string; found \['isear'\]"),
+    ("encoder", None, "expected a valid string; found None"),
+    ("classes", 17, "expected '', '16', '8', '4-easy', .* or '4-hard-d-joyful'; found '17'"),
+    ("classes", None, "expected '', '16', .*; found None"),
+    ("classes", "4-hard", "expected '', '16', .*; found '4-hard'"),
+    ("seeds", -1, "expected greater than or equal to 0; found '-1'"),
+    ("seeds", 10**9, "expected less than or equal to 1000; found '1000000000'"),
+    ("seeds", 1.5, "expected a valid integer, .*; found '1.5'"),
+    ("seeds", "two", "expected a valid integer, .*; found 'two'"),
+    ("seeds", True, "expected a valid integer, .*; found 'True'"),
+    ("seeds", None, "expected a valid integer; found None"),
+    ("seeds", [0, 1], r"expected a valid integer; found \[0, 1\]"),
+    ("changes", "form=printed", "expected a valid dictionary; found 'form=printed'"),
+    ("changes", "[1]", r"expected a valid dictionary; found '\[1\]'"),
+    ("changes", None, "expected a valid dictionary; found None"),
+    ("lesson", "maybe", "expected a valid boolean, .*; found 'maybe'"),
+    ("lesson", None, "expected a valid boolean; found None"),
+    ("lesson", 2, "expected a valid boolean, .*; found '2'"),
+    ("out", None, "expected a valid string; found None"),
+    ("seed_of_all", 1, "Extra inputs are not permitted; found '1'"),
+]
+
+
+@pytest.mark.parametrize("name, typed, message", REFUSED)
+def test_a_parameter_that_is_no_good(name, typed, message):
+    given = {"name" if name == "profile" else name: typed}
+    with pytest.raises(ValueError, match=f"^{name}: {message}$"):
+        paper.profile(**{"name": "ci"} | given)
+
+
+ANYTHING = st.one_of(
+    st.text(),
+    st.integers(),
+    st.floats(),
+    st.booleans(),
+    st.none(),
+    st.lists(st.text(), max_size=3),
+    st.dictionaries(st.text(), st.integers(), max_size=2),
+    st.recursive(st.text(), st.lists, max_leaves=4),
+)
+FREE = ("dataset", "encoder", "classes", "seeds", "changes", "lesson", "recipe")
+
+
+@given(st.fixed_dictionaries({}, optional=dict.fromkeys(FREE, ANYTHING)))
+def test_any_parameters_are_read_or_refused_by_name(parameters):
+    try:
+        found = paper.profile("ci", **parameters)
+    except ValueError as error:
+        name, _, reason = str(error).partition(": ")
+        assert name in parameters and "; found " in reason
+    else:
+        assert 1 <= found.seeds <= 1000 and isinstance(found.changes, dict)
+        assert found.dataset == found.dataset.strip() and isinstance(found.lesson, bool)
+
+
+def test_seeds_as_given_or_the_profiles():
+    assert [paper.profile("ci", seeds=seeds).seeds for seeds in (0, "0", 1, "3")] == [2, 2, 1, 3]
+    assert "seeds" not in paper.profile("ci", seeds=3).settings
+
+
+@pytest.mark.parametrize(
+    "dataset, classes, name",
+    [
+        ("supersense", "", "ci"),
+        ("isear", "", "ci-isear"),
+        ("empatheticdialogues", "4-hard-a", "ci-empatheticdialogues-4-hard-a"),
+        ("my.csv", "", "ci-my"),
+        ("~/data/MY.CSV", "", "ci-MY"),
+        ("../sp äce/感情.csv", "", "ci-感情"),
+        ("folder/", "", "ci-folder"),
+        ("supersense.csv", "", "ci-supersense"),
+        ("a" * 300 + ".csv", "", "ci-" + "a" * 77),
+        ("supersense", ["act", "food/drink"], "ci-['act', 'food-drink']"),
+    ],
+)
+def test_other_data_has_a_folder_of_its_own(tmp_path, monkeypatch, dataset, classes, name):
+    monkeypatch.chdir(tmp_path)
+    found = paper.profile("ci", dataset, classes=classes, out="some/runs")
+    assert found.folder == Path("some/runs", name)
+    assert not any((tmp_path / "some" / "runs").iterdir())  # made and tried, and nothing left
+
+
+def test_the_data_of_this_folder(tmp_path, monkeypatch):
+    (tmp_path / "mine").mkdir()
+    monkeypatch.chdir(tmp_path / "mine")
+    assert paper.profile("ci", ".").folder.name == "ci-mine"
+
+
+def test_the_folder_of_results_is_found_and_tried(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    found = paper.profile("ci", out=" ~/runs")
+    assert found.folder == tmp_path / "runs" / "ci" and (tmp_path / "runs").is_dir()
+    assert paper.profile("", out="~/runs", folder="page").folder == tmp_path / "runs" / "page"
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="cannot write to the folder .*file"):
+        paper.profile("ci", out=tmp_path / "file")
+
+
+def test_where_no_folder_is_asked_for_none_is_made(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    paper.profile("ci", "my.csv")
+    assert not any(tmp_path.iterdir())
+
+
+def test_views_replace_as_many_words_as_the_paper():
+    default = inspect.signature(augment.synonym_views).parameters["p"].default
+    assert default == paper.COMMON["replaced"]

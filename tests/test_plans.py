@@ -147,8 +147,8 @@ def test_a_plan_that_will_not_do(plan, tmp_path, old, new, message):
     "grid, message",
     [
         ("loss: [ce, cd]", "loss"),
-        ("recipe: relesed", "recipe: expected one of"),
-        ("profile: gpu", "profile: expected one of ci, demo, cpu, paper; found 'gpu'"),
+        ("recipe: relesed", "recipe: expected 'released' or 'paper'; found 'relesed'"),
+        ("profile: gpu", "profile: expected 'ci', 'demo', 'cpu' or 'paper'; found 'gpu'"),
         ("changes: {frm: printed}", "frm"),
         ("changes: {form: painted}", "form"),
         ("changes: {form: [released, printed], lr: [-1e-5]}", "lr"),

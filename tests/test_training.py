@@ -192,7 +192,7 @@ def test_the_defaults_are_the_recipe_released():
         "adam_epsilon": 1e-6,
         "clip_norm": 1.0,
         "dropout": 0.1,
-        "replaced": paper.REPLACED,
+        "replaced": paper.COMMON["replaced"],
         "detach_weights": False,
         "order": "random",
         "precision": "fp32",
