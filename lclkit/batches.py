@@ -55,9 +55,8 @@ def prepare(dataset: data.Dataset, config, pretrained: models.Pretrained, stem) 
 def collate(pairs: list[tuple[list[Tensor], Tensor]]) -> dict[str, Tensor]:
     """2K rows: K texts, then their K views; row i and row i + K have one label."""
     items, labels = zip(*pairs, strict=True)
-    sides = list(zip(*items, strict=True))
-    rows = [item for side in sides for item in side]
-    return padded(rows) | {"labels": torch.stack(labels).repeat(len(sides))}
+    rows = [item for side in zip(*items, strict=True) for item in side]
+    return padded(rows) | {"labels": torch.stack(labels).repeat(len(rows) // len(pairs))}
 
 
 def padded(items: list[Tensor]) -> dict[str, Tensor]:

@@ -1,13 +1,13 @@
 """Φ as a Hugging Face model. Saved beside the weights, this file imports nothing of lclkit."""
 
+import re
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedConfig, PreTrainedModel
-from transformers.utils import ModelOutput
+from transformers.modeling_outputs import SequenceClassifierOutput
 
 
 class LabelAwareConfig(PreTrainedConfig):
@@ -21,18 +21,32 @@ class LabelAwareConfig(PreTrainedConfig):
 
     def __init__(self, backbone=None, pooling="cls", dropout=0.1, logit_dropout=False, **options):
         super().__init__(**options)
+        if pooling not in ("cls", "mean"):
+            raise ValueError(f"config.json: expected pooling cls or mean; found {pooling!r}")
         self.backbone = AutoConfig.for_model(**backbone) if isinstance(backbone, dict) else backbone
         self.pooling = pooling
         self.dropout = dropout
         self.logit_dropout = logit_dropout
 
 
+def check(network: PreTrainedModel, tokenizer, wrong: set[str], part: str = "") -> None:
+    """Refuse weights known as wrong, or not finite, and another's tokenizer, with a ValueError.
+
+    part: how the names of weights begin that matter; a pooler, above the layers, never does.
+    """
+    wrong = wrong | {name for name, w in network.named_parameters() if not w.isfinite().all()}
+    wrong = sorted(name for name in wrong if name.startswith(part) and "pooler" not in name)
+    if wrong:
+        raise ValueError(f"weights missing, not finite or of another network: {wrong[:3]}")
+    size, tokens = network.get_input_embeddings().num_embeddings, len(tokenizer)
+    if not size / 2 < tokens <= size or tokenizer.pad_token is None:  # of no file it has a few
+        raise ValueError(f"a tokenizer of {size} tokens, with one for padding; found {tokens}")
+
+
 @dataclass
-class EncoderOutput(ModelOutput):
+class EncoderOutput(SequenceClassifierOutput):
     """loss: cross-entropy, where labels were given. logits: ``(N, C)``. features: ``(N, d)``."""
 
-    loss: Tensor | None = None
-    logits: Tensor | None = None
     features: Tensor | None = None
 
 
@@ -53,6 +67,14 @@ class LabelAwareEncoderForSequenceClassification(PreTrainedModel):
         self.logit_dropout = nn.Dropout(config.dropout if config.logit_dropout else 0.0)
         self.post_init()
 
+    @classmethod
+    def from_pretrained(cls, folder, *more, output_loading_info=False, **options):
+        """As transformers does it. ValueError where weights or tokenizer are not whole."""
+        model, found = super().from_pretrained(folder, *more, output_loading_info=True, **options)
+        model.tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        check(model, model.tokenizer, found["missing_keys"] | found["unexpected_keys"])
+        return (model, found) if output_loading_info else model
+
     def _init_weights(self, module: nn.Module) -> None:
         """The classifier starts as torch starts its layers, which the authors' code does too."""
         if isinstance(module, nn.Linear):
@@ -70,11 +92,6 @@ class LabelAwareEncoderForSequenceClassification(PreTrainedModel):
         loss = None if labels is None else nn.functional.cross_entropy(logits.float(), labels)
         return EncoderOutput(loss, logits, features=nn.functional.normalize(pooled.float(), dim=1))
 
-    @cached_property
-    def tokenizer(self):
-        """The tokenizer saved beside the weights."""
-        return AutoTokenizer.from_pretrained(self.name_or_path)
-
     def encode(self, texts: list[str]) -> np.ndarray:
         """h of each text: unit-norm features ``(N, d)``. ValueError for no list of strings."""
         return self._read(texts).features.numpy()
@@ -86,8 +103,12 @@ class LabelAwareEncoderForSequenceClassification(PreTrainedModel):
 
     @torch.inference_mode()
     def _read(self, texts: list[str]) -> EncoderOutput:
-        if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-            raise ValueError(f"texts: expected a list of strings, found {type(texts).__name__}")
+        texts = texts.tolist() if hasattr(texts, "tolist") else texts  # of NumPy or pandas
+        if not isinstance(texts, list | tuple):
+            raise ValueError(f"texts: expected a list of strings; found {type(texts).__name__}")
+        for row, text in enumerate(texts):
+            if not isinstance(text, str) or re.search("[\ud800-\udfff]", text):
+                raise ValueError(f"texts: expected strings of Unicode; row {row} is {text!r:.60}")
         self.eval()
         logits = torch.zeros(len(texts), self.config.num_labels)
         features = torch.zeros(len(texts), self.config.backbone.hidden_size)

