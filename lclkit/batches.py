@@ -11,10 +11,10 @@ _prepared: dict[tuple, "Texts"] = {}  # the last one: the runs of a notebook sha
 
 
 class Texts(Dataset):
-    """What the networks read. As a data set: each training text with its view, and its label.
+    """What the networks read; as a data set, each training text with its view, and its label.
 
-    items: of "train", "views" (unless there are none), "valid" and "test", one tensor a text: token
-    ids ``(tokens,)``, or what frozen layers make of them, ``(tokens, d)``. labels: ``(N,)`` each.
+    items: of "train", "views" (or none), "valid" and "test", a tensor a text: of token ids
+    ``(tokens,)`` or, where layers are frozen, hidden states ``(tokens, d)``. labels: ``(N,)`` each.
     """
 
     def __init__(self, items: dict[str, list[Tensor]], labels: dict[str, Tensor]):

@@ -1,6 +1,5 @@
 """Φ as a Hugging Face model. Saved beside the weights, this file imports nothing of lclkit."""
 
-import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,36 +10,30 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 
 
 class LabelAwareConfig(PreTrainedConfig):
-    """Configuration of Φ. backbone: that of the pretrained encoder. pooling: "cls", the last
-    layer's first token as in the paper, or "mean" over the tokens, for sentence encoders such as
-    MiniLM. dropout: of the classifier; with logit_dropout of the class logits too.
+    """Configuration of Φ. pooling: "cls", the last layer's first token as in the paper, or "mean"
+    over the tokens, as in MiniLM. dropout: of the classifier; with logit_dropout of its logits too.
     """
 
     model_type = "label-aware-encoder"
     sub_configs = {"backbone": AutoConfig}
 
     def __init__(self, backbone=None, pooling="cls", dropout=0.1, logit_dropout=False, **options):
-        super().__init__(**options)
-        if pooling not in ("cls", "mean"):
-            raise ValueError(f"config.json: expected pooling cls or mean; found {pooling!r}")
+        super().__init__(pooling=pooling, dropout=dropout, logit_dropout=logit_dropout, **options)
+        self.label2id = {name: number for number, name in self.id2label.items()}
+        if pooling not in ("cls", "mean") or len(self.label2id) < len(self.id2label):
+            raise ValueError(f"config: expected pooling cls or mean, not {pooling}; no class twice")
         self.backbone = AutoConfig.for_model(**backbone) if isinstance(backbone, dict) else backbone
-        self.pooling = pooling
-        self.dropout = dropout
-        self.logit_dropout = logit_dropout
 
 
 def check(network: PreTrainedModel, tokenizer, wrong: set[str], part: str = "") -> None:
-    """Refuse weights known as wrong, or not finite, and another's tokenizer, with a ValueError.
-
-    part: how the names of weights begin that matter; a pooler, above the layers, never does.
-    """
+    """ValueError for weights of a part that are wrong or not finite, or another's tokenizer."""
     wrong = wrong | {name for name, w in network.named_parameters() if not w.isfinite().all()}
     wrong = sorted(name for name in wrong if name.startswith(part) and "pooler" not in name)
+    size = len(network.get_input_embeddings().weight)
+    if tokenizer.pad_token is None or not size / 2 < len(tokenizer) <= size:  # few: of no file
+        wrong = ["the tokenizer"]
     if wrong:
-        raise ValueError(f"weights missing, not finite or of another network: {wrong[:3]}")
-    size, tokens = network.get_input_embeddings().num_embeddings, len(tokenizer)
-    if not size / 2 < tokens <= size or tokenizer.pad_token is None:  # of no file it has a few
-        raise ValueError(f"a tokenizer of {size} tokens, with one for padding; found {tokens}")
+        raise ValueError(f"{network.name_or_path}: damaged, or another's: {', '.join(wrong[:3])}")
 
 
 @dataclass
@@ -107,7 +100,7 @@ class LabelAwareEncoderForSequenceClassification(PreTrainedModel):
         if not isinstance(texts, list | tuple):
             raise ValueError(f"texts: expected a list of strings; found {type(texts).__name__}")
         for row, text in enumerate(texts):
-            if not isinstance(text, str) or re.search("[\ud800-\udfff]", text):
+            if not isinstance(text, str) or text.encode(errors="ignore").decode() != text:
                 raise ValueError(f"texts: expected strings of Unicode; row {row} is {text!r:.60}")
         self.eval()
         logits = torch.zeros(len(texts), self.config.num_labels)
