@@ -159,16 +159,16 @@ def _layers(backbone: nn.Module) -> nn.ModuleList:
     return max([m for m in backbone.modules() if isinstance(m, nn.ModuleList)], key=len)
 
 
-def _cut_off(backbone: nn.Module, trainable_layers: int) -> nn.Module:
+def _cut_off(backbone: nn.Module, top: int) -> nn.Module:
     """The stem, of which nothing stays in the backbone but what all layers share, frozen."""
     kind, layers = backbone.config.model_type, _layers(backbone)
-    if kind not in FREEZABLE or not 0 < trainable_layers < len(layers):
-        expected = f"None, as in profile paper, or 1 to {len(layers) - 1} of {', '.join(FREEZABLE)}"
-        raise ValueError(f"trainable_layers={trainable_layers} of {kind}: expected {expected}")
+    if kind not in FREEZABLE or not 0 < top < len(layers):
+        expected = f"1 to {len(layers) - 1} of {', '.join(FREEZABLE)}, or None, as in profile paper"
+        raise ValueError(f"trainable_layers: expected {expected}; found {top} of {kind}")
     stem = copy.deepcopy(backbone).requires_grad_(False)
     stem.pooler = None  # nor has Φ one
-    del _layers(stem)[-trainable_layers:]
-    del layers[:-trainable_layers]
+    del _layers(stem)[-top:]
+    del layers[:-top]
     for name, part in backbone.named_children():
         part.requires_grad_(name == "pooler")  # Ψ's, which is above all layers
     layers.requires_grad_(True)
