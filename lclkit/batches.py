@@ -11,10 +11,10 @@ _prepared: dict[tuple, "Texts"] = {}  # the last one: the runs of a notebook sha
 
 
 class Texts(Dataset):
-    """What the networks read. As a data set: each training text with its view, and its label.
+    """What the networks read; as a data set, each training text with its view, and its label.
 
-    items: of "train", "views" (unless there are none), "valid" and "test", one tensor a text: token
-    ids ``(tokens,)``, or what frozen layers make of them, ``(tokens, d)``. labels: ``(N,)`` each.
+    items: of "train", "views" (or none), "valid" and "test", a tensor a text: of token ids
+    ``(tokens,)`` or, where layers are frozen, hidden states ``(tokens, d)``. labels: ``(N,)`` each.
     """
 
     def __init__(self, items: dict[str, list[Tensor]], labels: dict[str, Tensor]):
@@ -55,9 +55,8 @@ def prepare(dataset: data.Dataset, config, pretrained: models.Pretrained, stem) 
 def collate(pairs: list[tuple[list[Tensor], Tensor]]) -> dict[str, Tensor]:
     """2K rows: K texts, then their K views; row i and row i + K have one label."""
     items, labels = zip(*pairs, strict=True)
-    sides = list(zip(*items, strict=True))
-    rows = [item for side in sides for item in side]
-    return padded(rows) | {"labels": torch.stack(labels).repeat(len(sides))}
+    rows = [item for side in zip(*items, strict=True) for item in side]
+    return padded(rows) | {"labels": torch.stack(labels).repeat(len(rows) // len(pairs))}
 
 
 def padded(items: list[Tensor]) -> dict[str, Tensor]:

