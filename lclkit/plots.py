@@ -37,6 +37,11 @@ def save_figure(figure: Figure, name: str, numbers: pd.DataFrame, folder: Path, 
         file.write_text(about + "\n", encoding="utf-8")
 
 
+def label(name: str) -> str:
+    """A name as a figure can show it: a dollar is no mathematics, and what is long is cut."""
+    return (name if len(name) <= 40 else f"{name[:39]}…").replace("$", r"\$")
+
+
 def confusions(counts: dict, classes: tuple[str, ...]) -> tuple[Figure, pd.DataFrame]:
     """Confusion matrices side by side; rows in percent of the true class.
 
@@ -50,11 +55,13 @@ def confusions(counts: dict, classes: tuple[str, ...]) -> tuple[Figure, pd.DataF
     order = hierarchy.leaves_list(tree)
     size = 2.4 + 0.2 * len(classes)  # inches
     figure, axes = plt.subplots(1, len(shares), figsize=(size * len(shares), size), squeeze=False)
-    look = {"norm": PowerNorm(0.5, 0, 100), **_LOOKS["confusions"]}
+    labels = [label(classes[index]) for index in order]
+    look = {"norm": PowerNorm(0.5, 0, 100), "xticklabels": labels, **_LOOKS["confusions"]}
     tables = {}
     for axis, (loss, share) in zip(axes[0], shares.items(), strict=True):
         tables[loss] = pd.DataFrame(share, classes, classes).iloc[order, order]
-        sns.heatmap(tables[loss], ax=axis, yticklabels=axis is axes[0, 0], **look)
+        left = labels if axis is axes[0, 0] else False
+        sns.heatmap(tables[loss], ax=axis, yticklabels=left, **look)
         axis.set(title=loss.upper(), xlabel="predicted")
         for side, rotation in (("x", 90), ("y", 0)):
             axis.tick_params(side, rotation=rotation, labelsize=8 if len(classes) > 12 else 10)
