@@ -138,7 +138,6 @@ def pack(file: Path, places: list[Path], summaries: bool = False) -> None:
     if not runs:
         raise ValueError(f"no finished run in {', '.join(map(str, places))}")
     results.pack_results(runs, file, predictions=not summaries)
-    print(f"{len(runs)} runs: {file}")
 
 
 def _run(name: str, out: Path, parameters: dict) -> None:
