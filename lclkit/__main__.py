@@ -144,20 +144,18 @@ def pack(file: Path, places: list[Path], summaries: bool = False) -> None:
 
 def _run(name: str, out: Path, parameters: dict) -> None:
     """Run a notebook that writes to a folder, and make a page of it. Exits where a cell fails."""
-    import papermill
     from nbconvert import HTMLExporter
+    from papermill import PapermillExecutionError
 
-    folder = out.resolve()
-    folder.mkdir(parents=True, exist_ok=True)
+    from lclkit import plans
+
+    folder = files.writable(out)
     executed, page = folder / name, folder / name.replace("ipynb", "html")
     parameters |= {"profile": folder.name, "out": str(folder.parent)}
-    options = {"stdout_file": sys.stdout, "stderr_file": sys.stderr}
-    options["extra_arguments"] = ["--log-level=ERROR"]
-    options["progress_bar"] = False  # it counts cells, of which one takes nearly all the time
     print(f"Running {name}. Stop it whenever you like: what is finished is kept.")
     try:
-        papermill.execute_notebook(NOTEBOOKS / name, executed, parameters, **options)
-    except papermill.PapermillExecutionError as error:
+        plans.execute(NOTEBOOKS / name, executed, parameters)
+    except PapermillExecutionError as error:
         sys.exit(f"{error.ename}: {error.evalue}; see {executed}")
     print(f"\nNotebook     {executed}\nFigures      {folder / 'figures'}")
     try:

@@ -17,7 +17,7 @@ from lclkit import analysis, files
 RESULTS_VERSION = 4  # raise it when the same settings would give other numbers
 PREFIXES = {"phi": "p", "psi": "w"}  # network -> prefix of its probabilities in predictions.csv
 SPLITS = ("valid", "test")  # the splits that a run predicts
-NEEDED = {"dataset", "config", "texts", "scores", "seconds"}  # in each summary
+NEEDED = {"dataset", "config", "classes", "texts", "scores", "seconds"}  # of each summary
 LIMIT = 500_000_000  # bytes of a packed file's table
 
 
@@ -51,19 +51,17 @@ class Result:
         return result
 
     def _check(self) -> None:
+        if self.summary["results_version"] != RESULTS_VERSION or not NEEDED <= self.summary.keys():
+            raise ValueError(f"expected results_version {RESULTS_VERSION}, {', '.join(NEEDED)}")
         labels = range(len(self.summary["classes"]))
         p, w, c = ([f"{letter}_{label}" for label in labels] for letter in "pwc")
         p += w if "w_0" in self.predictions else []
         values = {"split": SPLITS, "label": labels, "predicted": labels}
-        fits = [
-            self.summary["results_version"] == RESULTS_VERSION and NEEDED <= self.summary.keys(),
-            [*self.predictions] == [*values, *p],
-            self.predictions.filter(values).isin(values).all(axis=None),
-            {*self.similarities} == {"split", "label", *c} and len(self.similarities) == 2 * len(c),
-        ]
-        if not all(fits):
-            raise ValueError(f"files that do not fit together, or not version {RESULTS_VERSION}")
-        analysis.topk_entropy(self.predictions[p].to_numpy().reshape(-1, len(labels)), 1)
+        fit = self.predictions.filter(values).isin(values).all(axis=None)
+        fit &= [*self.predictions] == [*values, *p] and len(self.similarities) == 2 * len(c)
+        if not fit or {*self.similarities} != {"split", "label", *c}:
+            raise ValueError(f"its tables do not fit {len(c)} classes")
+        analysis.topk_entropy(self.predictions[p].to_numpy().reshape(-1, len(c)), 1)
 
     def rows(self, split: str = "test") -> pd.DataFrame:
         """The predictions for one split, in the order of its texts."""
