@@ -43,14 +43,12 @@ class Result:
         try:
             summary, *tables = [(folder / name).read_text(encoding="utf-8") for name in names]
             frames = [pd.read_csv(io.StringIO(table)) for table in tables]
-            result = cls(Path(str(folder)), json.loads(summary), *frames)
-            result._check()
+            return cls(Path(str(folder)), json.loads(summary), *frames)._checked()
         except Exception as error:  # what damaged files raise has no kind of its own
             reason = f"{type(error).__name__}: {error}"[:200]
             raise ValueError(f"{folder} is no whole run of this version ({reason})") from error
-        return result
 
-    def _check(self) -> None:
+    def _checked(self) -> "Result":
         if self.summary["results_version"] != RESULTS_VERSION or not NEEDED <= self.summary.keys():
             raise ValueError(f"expected results_version {RESULTS_VERSION}, {', '.join(NEEDED)}")
         labels = range(len(self.summary["classes"]))
@@ -62,6 +60,7 @@ class Result:
         if not fit or {*self.similarities} != {"split", "label", *c}:
             raise ValueError(f"its tables do not fit {len(c)} classes")
         analysis.topk_entropy(self.predictions[p].to_numpy().reshape(-1, len(c)), 1)
+        return self
 
     def rows(self, split: str = "test") -> pd.DataFrame:
         """The predictions for one split, in the order of its texts."""
