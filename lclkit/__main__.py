@@ -82,9 +82,9 @@ def _do_all(tasks: dict) -> int:
     failed = 0
     for name, task in tasks.items():
         try:
-            print(f"{name}: {task(name)}", flush=True)
+            print(f"{name}: {task(name)}")
         except (ImportError, RuntimeError, UserWarning) as error:
-            print(error, file=sys.stderr, flush=True)
+            print(error, file=sys.stderr)
             failed = 1
     return failed
 
@@ -134,39 +134,51 @@ def pack(file: Path, places: list[Path], summaries: bool = False) -> None:
     """Write finished runs, in folders or packed files, to one; summaries: without predictions."""
     from lclkit import results
 
-    results.pack_results(results.find(places), file, predictions=not summaries)
+    runs = results.find(places)
+    if not runs:
+        raise ValueError(f"no finished run in {', '.join(map(str, places))}")
+    results.pack_results(runs, file, predictions=not summaries)
 
 
 def _run(name: str, out: Path, parameters: dict) -> None:
     """Run a notebook that writes to a folder, and make a page of it. Exits where a cell fails."""
-    import papermill
     from nbconvert import HTMLExporter
+    from papermill import PapermillExecutionError
 
-    folder = out.resolve()
-    folder.mkdir(parents=True, exist_ok=True)
+    from lclkit import plans
+
+    folder = files.writable(out)
     executed, page = folder / name, folder / name.replace("ipynb", "html")
     parameters |= {"profile": folder.name, "out": str(folder.parent)}
-    options = {"stdout_file": sys.stdout, "extra_arguments": ["--log-level=ERROR"]}
-    options["progress_bar"] = False  # it counts cells, of which one takes nearly all the time
-    print(f"Running {name}. Stop it whenever you like: what is finished is kept.", flush=True)
+    print(f"Running {name}. Stop it whenever you like: what is finished is kept.")
     try:
-        papermill.execute_notebook(NOTEBOOKS / name, executed, parameters, **options)
-    except papermill.PapermillExecutionError as error:
+        plans.execute(NOTEBOOKS / name, executed, parameters)
+    except PapermillExecutionError as error:
         sys.exit(f"{error.ename}: {error.evalue}; see {executed}")
-    with files.whole(page) as file:
-        file.write_text(HTMLExporter().from_filename(str(executed))[0], encoding="utf-8")
-    print(f"\nNotebook     {executed}\nas HTML      {page}\nFigures      {folder / 'figures'}")
+    print(f"\nNotebook     {executed}\nFigures      {folder / 'figures'}")
+    try:
+        with files.whole(page) as file:
+            file.write_text(HTMLExporter().from_filename(str(executed))[0], encoding="utf-8")
+        print(f"as HTML      {page}")
+    except Exception as error:  # the page is optional: what is above stands
+        print(f"as HTML      could not be written: {error}", file=sys.stderr)
 
 
-def _stop(*_: object) -> None:
-    print("\nStopped. What is finished is kept.", file=sys.stderr, flush=True)
-    os._exit(130)  # and what it has started ends with it
+def _stop(number: int, _: object) -> None:
+    print("\nStopped. What is finished is kept.", file=sys.stderr)
+    if sys.argv[1:2] == ["fetch"]:
+        sys.exit(128 + number)  # half a download goes
+    os._exit(128 + number)  # and what it has started ends with it
 
 
 def main() -> None:
-    signal.signal(signal.SIGINT, _stop)
-    sys.stdout.reconfigure(errors="replace")  # Windows: to a file not every letter can be written
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
+    if sys.stdout:  # not every terminal has every letter
+        sys.stdout.reconfigure(errors="replace", line_buffering=True)
     try:
+        if os.path.expanduser("~") == "~":  # a user without a name: libraries fail one by one
+            raise OSError("no home folder: set HOME to a folder that can be written to")
         if not NOTEBOOKS.is_dir() and sys.argv[1:2] in (["demo"], ["report"], ["replicate"]):
             address = metadata("lclkit")["Project-URL"].split()[-1]
             raise FileNotFoundError(f"no notebooks are here: run this in a clone of {address}")

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 from sklearn import metrics
+from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.weightstats import CompareMeans
 
 FLOOR = 1e-8  # what a probability of 0 counts as in a logarithm
@@ -109,9 +110,8 @@ def compare(runs_a: np.ndarray, runs_b: np.ndarray, n_resamples: int = 9999) -> 
 def holm(p_values: Iterable[float]) -> np.ndarray:
     """p values of a family of tests, each corrected for all (Holm 1979); NaN, no test, stays."""
     p = np.array(list(p_values), dtype=float)
-    order = np.argsort(p)  # NaN comes last
-    times = np.count_nonzero(~np.isnan(p)) - np.arange(len(p))
-    p[order] = np.minimum(1, np.maximum.accumulate(times * p[order]))
+    tested = ~np.isnan(p)
+    p[tested] = multipletests(p[tested], method="holm")[1]
     return p
 
 

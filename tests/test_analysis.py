@@ -72,6 +72,19 @@ def test_entropy_is_of_each_row_and_ignores_the_order_of_classes():
     assert np.ptp(found) > 0.05
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_what_is_not_finite_is_refused(value):
+    """As of a run that diverged."""
+    p = np.full((2, 4, 3), 1 / 3)
+    p[1, 2, 0] = value
+    with pytest.raises(ValueError, match="probabilities: .* numbers from 0 that sum to 1"):
+        analysis.entropy_curve(p, [2])
+    with np.errstate(invalid="ignore"), pytest.raises(ValueError, match="NaN|infinity"):
+        analysis.scores([0, 1], [value, 1])
+    with pytest.raises(ValueError, match="runs_a, runs_b: expected 0 and 1"):
+        analysis.compare([[value, 1]], [[0, 1]])
+
+
 @pytest.mark.parametrize(
     "p, k, message",
     [

@@ -1,6 +1,8 @@
 """The command line: what each command is asked, says and returns."""
 
+import io
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -8,7 +10,6 @@ from pathlib import Path
 
 import nbconvert
 import nbformat
-import papermill
 import pytest
 from conftest import moved
 
@@ -30,9 +31,10 @@ def run(monkeypatch):
         return caught.value.code or 0
 
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")  # which a command may set
-    handler = signal.getsignal(signal.SIGINT)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     yield main
-    signal.signal(signal.SIGINT, handler)
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture
@@ -232,7 +234,8 @@ def test_the_plans_name_no_other_encoders(own_cache, tmp_path):
         (["replicate", "smoke", "--shard", "6/6"], "shard: expected I/N"),
         (["demo", "--profile", "dmo"], "profile: expected 'ci', 'demo'"),
         (["report", "gone"], "ath 'gone' does not exist"),
-        (["pack", "new.zip", "gone"], "gone"),
+        (["pack", "new.zip", "gone"], "gone: expected a folder of runs, or a packed file"),
+        (["pack", "new.zip", "."], "no finished run in ."),
     ],
 )
 def test_what_cannot_be_run(run, capsys, tmp_path, monkeypatch, arguments, message):
@@ -274,14 +277,15 @@ def test_replicate(run, monkeypatch, capsys, tmp_path):
 
 @pytest.fixture
 def execute(monkeypatch):
-    """Instead of papermill: what would have been run."""
+    """Instead of papermill's: what would have been run."""
     asked = []
 
-    def execute_notebook(notebook, executed, parameters, **_):
+    def run_notebook(notebook, executed, parameters):
         asked.append((notebook.name, executed, parameters))
+        print("Φ: 感情データ.csv, 😀")
 
     page = type("Exporter", (), {"from_filename": lambda self, name: ("<p>a page</p>", {})})
-    monkeypatch.setattr(papermill, "execute_notebook", execute_notebook)
+    monkeypatch.setattr(plans, "execute", run_notebook)
     monkeypatch.setattr(nbconvert, "HTMLExporter", page)
     return asked
 
@@ -323,6 +327,81 @@ def test_report(tmp_path, monkeypatch, capsys, run, execute, arguments, there, r
     folder = Path(parameters["out"], parameters["profile"])
     assert folder == tmp_path / out  # where the notebook writes
     assert str(folder) in capsys.readouterr().out
+
+
+def test_a_page_that_cannot_be_written_takes_nothing_with_it(
+    tmp_path, monkeypatch, capsys, run, execute
+):
+    def full(self, name):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(nbconvert.HTMLExporter, "from_filename", full)
+    assert run("demo", "--profile", "ci") == 0
+    out, error = capsys.readouterr()
+    assert str(tmp_path / "runs" / "ci" / "00_quickstart.ipynb") in out and "HTML" not in out
+    assert error.endswith("as HTML      could not be written: [Errno 28] No space left on device\n")
+    assert not list(tmp_path.rglob("*.html"))
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
+def test_any_terminal_takes_any_text(tmp_path, monkeypatch, run, execute, encoding):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding=encoding))
+    assert run("demo", "--profile", "ci") == 0
+    content = sys.stdout.buffer.getvalue().decode(encoding)
+    assert (".csv" in content) and ("感情" in content) == (encoding == "utf-8")
+
+
+def test_without_any_terminal(monkeypatch, run, made, tmp_path):
+    made("isear", tmp_path)
+    monkeypatch.setattr(sys, "stdout", None)
+    assert run("fetch", "--check", "isear", "--to", tmp_path) == 0
+
+
+def test_a_reader_who_leaves():
+    """As `head` does: no trace, nor a word."""
+    there = "sources.fetch = lambda *_: 'there'"
+    code = f"from lclkit import __main__, sources; {there}; __main__.main()"
+    command = [sys.executable, "-c", code, "fetch", "--all"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "cwd": REPOSITORY}
+    with subprocess.Popen(command, **pipes) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 1
+
+
+def test_without_a_home_folder(run, monkeypatch, capsys):
+    """As in a container whose user has no name."""
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)
+    assert run("doctor") == 2
+    message = "no home folder: set HOME to a folder that can be written to\n"
+    assert capsys.readouterr().err == message
+
+
+SLEEPING = """
+import sys, time
+import papermill, pooch
+from lclkit import __main__
+papermill.execute_notebook = pooch.retrieve = lambda *_, **__: (print("sleeps"), time.sleep(60))
+__main__.main()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("command", [["fetch", "isear"], ["demo", "--profile", "ci"]])
+def test_a_command_that_is_stopped_says_so(own_cache, tmp_path, command, number):
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "cwd": tmp_path}
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    start = [sys.executable, "-u", "-c", SLEEPING, *command]
+    with subprocess.Popen(start, env=environment, **options) as process:
+        while "sleeps" not in process.stdout.readline():
+            assert process.poll() is None
+        process.send_signal(number)
+        _, error = process.communicate(timeout=30)
+    assert process.returncode == 128 + number
+    assert error == "\nStopped. What is finished is kept.\n"
+    assert not list(own_cache.rglob("*")), "half a download is left"
 
 
 def test_a_cell_that_fails_is_one_line(run, clone, tmp_path, monkeypatch):

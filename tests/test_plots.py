@@ -105,6 +105,43 @@ def test_confusions(classes, losses):
         np.testing.assert_allclose(squares, table.loc[shown, shown])
 
 
+ODD = [
+    "$0-$50",
+    "$100^$200_x",
+    "cost_$^$",
+    "\\frac{",
+    "a_b^c",
+    "\\$5",
+    "100 %",
+    "Straße",
+    "a\nb",
+    "%s {0}",
+]
+
+
+@pytest.mark.parametrize("classes", [ODD, ["$", "$$"], ["x" * 10_000, "wört " * 500]])
+def test_names_of_classes_are_drawn_as_they_are(tmp_path, classes):
+    """A dollar is no mathematics, and a name that is too long for a figure is cut in it alone."""
+    figure, numbers = plots.confusions({"lcl": np.eye(len(classes))}, tuple(classes))
+    plots.save_figure(figure, "made", numbers, tmp_path)
+    assert max(plt.imread(tmp_path / "made.png").shape) < 2000
+    table = pd.read_csv(tmp_path / "made.csv", keep_default_na=False)
+    assert set(table.true) == set(table.predicted) == set(classes)
+    shown = figure.axes[0].get_xticklabels() + figure.axes[0].get_yticklabels()
+    assert all(len(label.get_text()) <= 41 for label in shown)
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_a_label_looks_like_its_name(name):
+    def pixels(text, **options):
+        figure = plt.figure()
+        figure.text(0.1, 0.5, text, **options)
+        figure.canvas.draw()
+        return np.asarray(figure.canvas.buffer_rgba())
+
+    np.testing.assert_array_equal(pixels(plots.label(name)), pixels(name, parse_math=False))
+
+
 @pytest.mark.parametrize("classes, n_losses", [(2, 3), (12, 3), (13, 1), (32, 3)])
 def test_labels_of_confusions_stay_apart(classes, n_losses):
     counts = dict.fromkeys(["ce", "scl", "lcl"][:n_losses], np.eye(classes, dtype=int))

