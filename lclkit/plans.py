@@ -186,6 +186,7 @@ def replicate(runs: list[Run], jobs: int = 1, devices: list[str] | None = None) 
     before = {run.folder: run.record() for run in runs}
     todo = [run for run in runs if before[run.folder]["state"] != "finished"]
     common = {"OMP_NUM_THREADS": str(max(1, torch.get_num_threads() // jobs))} | os.environ
+    common["PYTHONIOENCODING"] = "utf-8:replace"  # of log.txt
     print(f"{len(todo)} of {len(runs)} runs to do, {jobs} at a time", flush=True)
 
     def work(job: int) -> None:
@@ -210,7 +211,8 @@ def _do(run: Run, environment: dict[str, str]) -> None:
     task = [run.notebook, run.folder / run.notebook.name, json.dumps(parameters), 60 * run.minutes]
     command = [sys.executable, "-u", "-X", "utf8", "-m", "lclkit.plans", *map(str, task)]
     start = time.monotonic()
-    print(f"started: {run.folder}", flush=True)
+    with contextlib.suppress(OSError):  # nobody reads, as after `| head`
+        print(f"started: {run.folder}", flush=True)
     with open(run.folder / "log.txt", "wb") as log:
         options = {"env": environment, "stdin": LIFELINE[0], "stdout": log, "stderr": log}
         code = subprocess.run(command, **options).returncode
@@ -227,7 +229,8 @@ def _do(run: Run, environment: dict[str, str]) -> None:
     record |= {"memory_gb": float(memory[1]) if memory else None, "identity": run.identity}
     with files.whole(run.folder / "run.json") as file:
         file.write_text(json.dumps(record | files.provenance(), indent=1))
-    print(f"{reason or 'finished'}: {run.folder}", flush=True)
+    with contextlib.suppress(OSError):
+        print(f"{reason or 'finished'}: {run.folder}", flush=True)
 
 
 def execute(notebook: Path, executed: Path, parameters: dict, *arguments: str) -> None:

@@ -397,8 +397,9 @@ def test_shares(plan, stub, tmp_path):
 @pytest.mark.slow
 def test_runs_that_fail_hang_or_are_killed(plan, quick_start, tmp_path, capfd, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    for name, value in {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}.items():
-        monkeypatch.setenv(name, value)  # as on Windows, not UTF-8; the notebook prints a letter
+    windows = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    for name, value in (windows | {"PYTHONIOENCODING": "cp1252"}).items():
+        monkeypatch.setenv(name, value)  # not UTF-8, and the notebook prints Ψ
     text = "grid:\n- {word: bad, number: 0}\n- {word: hangs}\n- word: [die, killed, good]\n"
     bad, hangs, died, killed, good = plans.expand(plan(text), tmp_path / "runs")
     runs = [bad, replace(hangs, minutes=0.12), died, killed, good]
@@ -417,6 +418,7 @@ def test_runs_that_fail_hang_or_are_killed(plan, quick_start, tmp_path, capfd, m
         assert (run.folder / "made.ipynb").is_file()
     wait(lambda: not any(map(is_alive, kernels(tmp_path))), 20)
     assert (good.folder / "made.ipynb").is_file()
+    assert "Ψ" in (good.folder / "log.txt").read_text(encoding="utf-8")
     for run in (bad, good):
         assert 0.03 < run.record()["memory_gb"] < 4
     assert {"versions", "git_commit", "identity"} <= good.record().keys()
@@ -598,6 +600,17 @@ def test_out_in_the_home_folder(plan, tmp_path, monkeypatch):
     monkeypatch.setenv("USERPROFILE", str(tmp_path))
     (run,) = plans.expand(plan("grid: {}"), Path("~/runs"))
     assert run.folder.parents[1] == (tmp_path / "runs").resolve()
+
+
+@pytest.mark.slow
+def test_runs_go_on_when_nobody_reads(plan, quick_start, tmp_path):
+    """As after `lclkit replicate smoke | head -1`."""
+    file = plan("seeds: 2\ngrid: {}")
+    command = [sys.executable, "-m", "lclkit", "replicate", file, "--out", tmp_path / "runs"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as runner:
+        runner.stdout.readline()
+        runner.stdout.close()
+    assert states(plans.expand(file, tmp_path / "runs")) == ["finished"] * 2
 
 
 @pytest.mark.slow
