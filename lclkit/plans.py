@@ -33,7 +33,7 @@ class Plan(BaseModel, **STRICT):
     """A plan's file. grid: parameter -> value or values, or several such; claims: notebook 07's."""
 
     notebook: str = str(PLANS.parent / "04_training.ipynb")  # else relative to the plan
-    seeds: int = Field(1, gt=0, le=10_000)
+    seeds: int = Field(1, gt=0, le=1_000)
     minutes: float = Field(720.0, gt=0, le=366 * 24 * 60)
     grid: dict | list[dict]  # paths in it are relative to the working folder
     claims: dict = {}
@@ -240,7 +240,7 @@ def execute(notebook: Path, executed: Path, parameters: dict, *arguments: str) -
 
     KernelSpecManager.kernel_dirs = ()  # none is looked for, and ipykernel's own is left
     options = {"stdout_file": sys.stdout, "progress_bar": False, "kernel_name": "python3"}
-    options["extra_arguments"] = ["--log-level=ERROR", *arguments]
+    options |= {"stderr_file": sys.stderr, "extra_arguments": ["--log-level=ERROR", *arguments]}
     papermill.execute_notebook(notebook, executed, parameters, **options)
 
 

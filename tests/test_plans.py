@@ -1,6 +1,5 @@
 """Plans: what they may say, and that nothing is lost or done twice, whatever happens."""
 
-import contextlib
 import errno
 import json
 import os
@@ -137,7 +136,7 @@ GOOD = "seeds: 2\ngrid: {number: [1, 2], word: two}\n"
         ("seeds: 2", "seeds: -1", "seeds.*greater than 0"),
         ("seeds: 2", "seeds: true", "seeds.*valid integer"),
         ("seeds: 2", "seeds: 2.5", "seeds.*valid integer"),
-        ("seeds: 2", "seeds: 1000000000", "seeds.*less than or equal to 10000"),
+        ("seeds: 2", "seeds: 1000000000", "seeds.*less than or equal to 1000"),
         ("seeds: 2", "minutes: -5", "minutes.*greater than 0"),
         ("seeds: 2", "minutes: true", "minutes.*valid number"),
         ("seeds: 2", "minutes: .nan", "minutes.*finite number"),
@@ -667,7 +666,7 @@ def test_any_plan_expands_or_is_one_error_that_names_it(plan, tmp_path, content)
     expands_or_names(file, tmp_path)
 
 
-@given(at=st.integers(0, 400), length=st.integers(0, 9), new=st.text(max_size=5))
+@given(at=st.integers(0, 250), length=st.integers(0, 9), new=st.text(max_size=5))
 @pytest.mark.parametrize("name", ["smoke", "search"])
 def test_any_change_of_a_plan_expands_or_is_one_error_that_names_it(
     tmp_path, name, at, length, new
@@ -682,11 +681,9 @@ def test_any_change_of_a_plan_expands_or_is_one_error_that_names_it(
 
 def expands_or_names(file, tmp_path):
     start = time.monotonic()
-    with contextlib.suppress(ValueError):
-        try:
-            runs = plans.expand(file, tmp_path / "runs", download=False)
-            assert runs and all(len(run.folder.name.encode()) < 110 for run in runs)
-        except ValueError as error:
-            assert "made.yml" in str(error)
-            raise
-    assert time.monotonic() - start < 10
+    try:
+        runs = plans.expand(file, tmp_path / "runs", download=False)
+    except ValueError as error:
+        assert "made.yml" in str(error) and time.monotonic() - start < 10
+    else:
+        assert runs and all(len(run.folder.name.encode()) < 110 for run in runs)
