@@ -10,9 +10,9 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from fnmatch import fnmatch
 from functools import cache
 from hashlib import sha256
 from itertools import product
@@ -20,12 +20,12 @@ from pathlib import Path
 
 import yaml
 from filelock import FileLock, Timeout
-from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt, create_model
+from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from lclkit import files, paper
 
 PLANS = Path(__file__).parents[1] / "notebooks" / "plans"
-STRICT = ConfigDict(extra="forbid", strict=True)
+STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 LIFELINE = os.pipe()  # nothing is written to it, and it closes when this process ends
 
 
@@ -33,9 +33,9 @@ class Plan(BaseModel, **STRICT):
     """A plan's file. grid: parameter -> value or values, or several such; claims: notebook 07's."""
 
     notebook: str = str(PLANS.parent / "04_training.ipynb")  # else relative to the plan
-    seeds: PositiveInt = 1
-    minutes: PositiveFloat = 720.0
-    grid: dict | list[dict]
+    seeds: int = Field(1, gt=0, le=1_000)
+    minutes: float = Field(720.0, gt=0, le=366 * 24 * 60)
+    grid: dict | list[dict]  # paths in it are relative to the working folder
     claims: dict = {}
 
 
@@ -50,9 +50,14 @@ class Run:
 
     def records(self, name: str) -> list[dict]:
         """What came of runs, of any plan, whose folder has this name; finished ones last."""
-        places = self.folder.parents[1].glob(f"*/{name}/run.json")
-        records = [json.loads(file.read_bytes()) for file in places]
-        return sorted(records, key=lambda record: (record["state"], record["finished"]))
+        records = {}
+        for file in self.folder.parents[1].glob(f"*/{name}/run.json"):
+            try:
+                record = {"seconds": 0} | json.loads(file.read_bytes())
+                records[record["state"], record["finished"], record["reason"], file] = record
+            except (OSError, ValueError, LookupError, TypeError):
+                warnings.warn(f"{file} is no record of a run: it counts for nothing", stacklevel=3)
+        return [records[key] for key in sorted(records)]
 
     def record(self) -> dict:
         return [{"state": "missing", "reason": ""}, *self.records(self.folder.name)][-1]
@@ -68,31 +73,35 @@ def expand(
     """
     import papermill
 
-    file = Path(plan) if Path(plan).suffix else PLANS / f"{plan}.yml"
+    file = Path(plan).expanduser() if Path(plan).suffix else PLANS / f"{plan}.yml"
     if not file.is_file():
         names = ", ".join(sorted(path.stem for path in PLANS.glob("*.yml")))
         raise ValueError(f"plan: expected a file or one of {names}; found {plan!r}")
-    content = Plan.model_validate(yaml.safe_load(file.read_text(encoding="utf-8")))
-    notebook = (file.parent / content.notebook).resolve()
-    inspected = papermill.inspect_notebook(str(notebook))
-    defaults = {name: ast.literal_eval(about["default"]) for name, about in inspected.items()}
     own = {"seed": 0, "lesson": False, "out": ""}  # no plan says them
-    fields: dict = {k: (type(v), v) for k, v in defaults.items() if k not in own}
-    check = create_model(notebook.name, __config__=STRICT, **fields)
-    conditions = [condition.partition("=") for condition in only]
+    conditions = [condition.lower().replace(" ", "").partition("=") for condition in only]
     runs = {}
-    for seed, values in product(range(content.seeds), _choices(content.grid)):
-        parameters: dict = check(**values).model_dump() | own | {"seed": seed}
-        settings = parameters | parameters.get("changes", {})
-        if all(str(settings.get(name)) in some.split(",") for name, _, some in conditions):
-            identity = {"notebook": notebook.name, "parameters": parameters, "hashes": {}}
-            if "loss" in parameters:
-                identity |= _training(parameters, download)
-            parts = [str(v) for k, v in identity["parameters"].items() if v and k != "seed"]
-            words = re.sub(r"[^\w.]+", "-", "-".join(parts))
-            key = sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
-            name = f"{words.strip('-')[-80:]}-seed{seed}-{key}"  # Windows has a limit
-            runs[name] = Run(out.resolve() / file.stem / name, notebook, content.minutes, identity)
+    try:
+        content = Plan.model_validate(yaml.safe_load(file.read_text(encoding="utf-8")))
+        notebook = (file.parent / content.notebook).resolve()
+        inspected = papermill.inspect_notebook(str(notebook))
+        defaults = {name: ast.literal_eval(about["default"]) for name, about in inspected.items()}
+        fields: dict = {k: (type(v), v) for k, v in defaults.items() if k not in own}
+        check = create_model(f"{notebook.name} less {[*own]}", __config__=STRICT, **fields)
+        for seed, values in product(range(content.seeds), _choices(content.grid)):
+            parameters: dict = check.model_validate(values).model_dump() | own | {"seed": seed}
+            settings = parameters | parameters.get("changes", {})
+            if all(str(settings.get(k)).lower() in some.split(",") for k, _, some in conditions):
+                identity = {"notebook": notebook.name, "parameters": parameters, "hashes": {}}
+                if "loss" in parameters:
+                    identity |= _training(parameters, download)
+                parts = [str(v) for k, v in identity["parameters"].items() if v and k != "seed"]
+                words = re.sub(r"[^\w.]+", "-", "-".join(parts)).strip("-").encode()[-80:]
+                key = sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
+                name = f"{words.decode(errors='ignore')}-seed{seed}-{key}"  # Windows has a limit
+                folder = out.expanduser().resolve() / file.stem / name
+                runs[name] = Run(folder, notebook, content.minutes, identity)
+    except Exception as error:  # whatever a file that somebody wrote may bring about
+        raise ValueError(f"{file}: {error}") from error
     if not runs:
         raise ValueError(f"only: {' '.join(only)} leaves no run; parameters: {', '.join(fields)}")
     share = re.fullmatch(r"(\d+)/(\d+)", shard)
@@ -103,7 +112,7 @@ def expand(
 
 def _choices(value: object) -> list:
     """What part of a grid stands for: each item of a list, each combination of a mapping."""
-    if isinstance(value, list):
+    if isinstance(value, list) and value:  # an empty one stands for itself, and is refused
         return [choice for item in value for choice in _choices(item)]
     if isinstance(value, dict):
         combinations = product(*map(_choices, value.values()))
@@ -113,13 +122,14 @@ def _choices(value: object) -> list:
 
 def _training(parameters: dict, download: bool) -> dict:
     """What decides the numbers of a run that trains; what would fail in the notebook fails here."""
-    from lclkit import results, sources, training
+    from lclkit import data, results, sources, training
 
     dataset = parameters["dataset"]
     subsets = paper.SUBSETS if dataset == "empatheticdialogues" else []
-    known = {"dataset": ["supersense", *sources.SOURCES, "*.csv"], "classes": ["", *subsets]}
+    names = [dataset] if data.own_files(dataset) else ["supersense", *sources.SOURCES, "*.csv"]
+    known = {"dataset": names, "classes": ["", *subsets]}
     for name, values in known.items():
-        if not any(fnmatch(parameters[name], value) for value in values):
+        if parameters[name] not in values:
             raise ValueError(f"{name}: expected one of {values}; found {parameters[name]!r}")
     setup = paper.profile(*(parameters[key] for key in ("profile", "dataset", "recipe", "encoder")))
     own = {"loss": parameters["loss"], "seed": parameters["seed"]} | parameters["changes"]
@@ -133,16 +143,17 @@ def _training(parameters: dict, download: bool) -> dict:
 @cache
 def _hash(name: str, download: bool) -> str | None:
     """Of the files of a data set or encoder; None for what is not here, without `download`."""
-    from lclkit import models, sources
+    from lclkit import data, models, sources
 
     if name == "supersense":
         return "WordNet 3.0"
-    if name.endswith(".csv"):
-        return sha256(Path(name).read_bytes()).hexdigest()
+    paths = data.own_files(name)
     if name in sources.SOURCES:
         folder = sources.fetch(name, sources.search_path()) if download else sources.find(name)
-        contents = [(folder / file).read_bytes() for file in sources.SOURCES[name].files if folder]
-        return sha256(b"".join(contents)).hexdigest() if folder else None
+        paths = [folder / file for file in sources.SOURCES[name].files if folder]
+    if paths or name in sources.SOURCES:
+        contents = b"".join(path.read_bytes() for path in paths)
+        return sha256(contents).hexdigest() if paths else None
     expected = () if download else (models.EncoderError,)
     with contextlib.suppress(*expected):
         return models.open_encoder(name).hash
@@ -150,7 +161,6 @@ def _hash(name: str, download: bool) -> str | None:
 
 def preview(runs: list[Run]) -> list[str]:
     """Print the state of each run, and what its kind took, or may take; returns the states."""
-    states = []
     print(" minutes  state     run")
     for run in runs:
         record = run.record()
@@ -160,7 +170,7 @@ def preview(runs: list[Run]) -> list[str]:
         absent = [name for name, value in run.identity["hashes"].items() if value is None]
         note = f"needs {', '.join(absent)}" if absent else record["reason"]
         print(f"{minutes:>8}  {record['state']:<8}  {run.folder.name}  {note}".rstrip())
-        states.append(record["state"])
+    states = [run.record()["state"] for run in runs]
     counts = [f"{states.count(state)} {state}" for state in ("finished", "failed", "missing")]
     print(f"{len(runs)} runs: {', '.join(counts)}")
     return states
@@ -176,19 +186,24 @@ def replicate(runs: list[Run], jobs: int = 1, devices: list[str] | None = None) 
     before = {run.folder: run.record() for run in runs}
     todo = [run for run in runs if before[run.folder]["state"] != "finished"]
     common = {"OMP_NUM_THREADS": str(max(1, torch.get_num_threads() // jobs))} | os.environ
+    common["PYTHONIOENCODING"] = "utf-8:replace"  # of log.txt
     print(f"{len(todo)} of {len(runs)} runs to do, {jobs} at a time", flush=True)
 
     def work(job: int) -> None:
         device = {"CUDA_VISIBLE_DEVICES": devices[job % len(devices)]} if devices else {}
         for timeout, run in product((0, -1), todo):  # those of others at last: they may be killed
-            run.folder.mkdir(parents=True, exist_ok=True)
+            files.writable(run.folder)
             lock = run.folder.parents[1] / f".{run.folder.name}.lock"  # one for all plans
             with contextlib.suppress(Timeout), FileLock(lock, timeout):
                 if run.record() == before[run.folder]:
                     _do(run, common | device)
 
-    with ThreadPoolExecutor(jobs) as pool:
-        list(pool.map(work, range(jobs)))
+    try:
+        with ThreadPoolExecutor(jobs) as pool:
+            list(pool.map(work, range(jobs)))
+    except OSError as error:  # of a lock or a full disk, which does not say where
+        advice = "free space, or say --out with a local disk, and call again: nothing is lost"
+        raise OSError(f"{runs[0].folder.parents[1]}: {error}; {advice}") from error
 
 
 def _do(run: Run, environment: dict[str, str]) -> None:
@@ -196,23 +211,37 @@ def _do(run: Run, environment: dict[str, str]) -> None:
     task = [run.notebook, run.folder / run.notebook.name, json.dumps(parameters), 60 * run.minutes]
     command = [sys.executable, "-u", "-X", "utf8", "-m", "lclkit.plans", *map(str, task)]
     start = time.monotonic()
-    print(f"started: {run.folder}", flush=True)
-    code = None  # of a run that was stopped at its limit
-    with open(run.folder / "log.txt", "wb") as log, contextlib.suppress(subprocess.TimeoutExpired):
+    with contextlib.suppress(OSError):  # nobody reads, as after `| head`
+        print(f"started: {run.folder}", flush=True)
+    with open(run.folder / "log.txt", "wb") as log:
         options = {"env": environment, "stdin": LIFELINE[0], "stdout": log, "stderr": log}
-        code = subprocess.run(command, timeout=60 * run.minutes, **options).returncode
+        code = subprocess.run(command, **options).returncode
     seconds = round(time.monotonic() - start, 1)
     text = Path(log.name).read_text(encoding="utf-8", errors="replace")
     errors = re.findall(r"^[\w.]*[A-Z]\w*(?:Error|Exception): .*", text, re.M)
-    limit = f"took longer than its limit of {run.minutes:g} minutes"
-    reasons = {0: "", 1: ["see log.txt", *errors][-1], None: limit}
-    reason = reasons.get(code, f"killed, with status {code}")
+    reason = [f"ended with status {code}, see log.txt", *errors][-1] if code else ""
     memory = re.search(r"Peak memory: ([\d.]+) GB", text)
+    if re.search(r"^Timeout \(", text, re.M):
+        reason = f"took longer than its limit of {run.minutes:g} minutes"
+    elif "Kernel died" in reason:
+        reason += f", perhaps out of memory ({memory and memory[0]}): fewer --jobs may help"
     record = {"state": "failed" if reason else "finished", "reason": reason, "seconds": seconds}
     record |= {"memory_gb": float(memory[1]) if memory else None, "identity": run.identity}
     with files.whole(run.folder / "run.json") as file:
         file.write_text(json.dumps(record | files.provenance(), indent=1))
-    print(f"{reason or 'finished'}: {run.folder}", flush=True)
+    with contextlib.suppress(OSError):
+        print(f"{reason or 'finished'}: {run.folder}", flush=True)
+
+
+def execute(notebook: Path, executed: Path, parameters: dict, *arguments: str) -> None:
+    """papermill's, in a kernel of this very Python, whatever `python3` is the name of here."""
+    import papermill
+    from jupyter_client.kernelspec import KernelSpecManager
+
+    KernelSpecManager.kernel_dirs = ()  # none is looked for, and ipykernel's own is left
+    options = {"stdout_file": sys.stdout, "progress_bar": False, "kernel_name": "python3"}
+    options |= {"stderr_file": sys.stderr, "extra_arguments": ["--log-level=ERROR", *arguments]}
+    papermill.execute_notebook(notebook, executed, parameters, **options)
 
 
 def execute(notebook: Path, executed: Path, parameters: dict, *arguments: str) -> None:
@@ -228,15 +257,12 @@ def execute(notebook: Path, executed: Path, parameters: dict, *arguments: str) -
 
 if __name__ == "__main__":  # the process of one run, which ends when the runner does
     threading.Thread(target=lambda: (os.read(0, 1), os._exit(1)), daemon=True).start()
-    import papermill  # slow, so after the watch began
-
     notebook, executed, values, seconds = sys.argv[1:]
-    # A kernel that hangs outside Python does not see that this process has ended.
+    # The limit, for a kernel too that hangs outside Python, or does not see that we have ended.
     end = f"faulthandler.dump_traceback_later({seconds}, exit=True, file=sys.__stderr__)"
-    limited = [f"--IPKernelApp.exec_lines=import faulthandler, sys; {end}", "--log-level=ERROR"]
-    options = {"stdout_file": sys.stdout, "extra_arguments": limited}
+    limited = f"--IPKernelApp.exec_lines=import faulthandler, sys; {end}"
     try:
-        papermill.execute_notebook(notebook, executed, json.loads(values), **options)
+        execute(Path(notebook), Path(executed), json.loads(values), limited)
     finally:
         if sys.platform != "win32":  # which does not tell
             import resource

@@ -1,11 +1,14 @@
 """Plans: what they may say, and that nothing is lost or done twice, whatever happens."""
 
+import errno
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+import warnings
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -13,6 +16,9 @@ from pathlib import Path
 
 import nbformat
 import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lclkit import plans
 
@@ -24,8 +30,8 @@ print("Ψ")
 if word == "hangs":  # outside Python, where the kernel does not see that its parent is gone
     re.match("(a+)+$", "a" * 60 + "b")
 time.sleep(seconds)
-if word == "die":
-    os.kill(os.getppid(), signal.SIGKILL)
+if word in ("die", "killed"):  # the process of the run, or its kernel, as for want of memory
+    os.kill(os.getppid() if word == "die" else os.getpid(), signal.SIGKILL)
     time.sleep(900)
 assert number > 0, "too small"
 Path(out, "threads").write_text(os.environ["OMP_NUM_THREADS"])
@@ -83,7 +89,12 @@ def stub(monkeypatch):
 def record(run, state, **about):
     """As if that had come of the run."""
     reason = "too small" if state == "failed" else ""
-    content = {"state": state, "reason": reason, "seconds": 90, "finished": time.monotonic()}
+    content = {
+        "state": state,
+        "reason": reason,
+        "seconds": 90,
+        "finished": f"{time.monotonic():.6f}",
+    }
     run.folder.mkdir(parents=True, exist_ok=True)
     (run.folder / "run.json").write_text(json.dumps(content | about))
 
@@ -119,17 +130,45 @@ GOOD = "seeds: 2\ngrid: {number: [1, 2], word: two}\n"
 @pytest.mark.parametrize(
     "old, new, message",
     [
-        ("seeds", "sedes", "sedes.*Extra inputs"),
+        ("seeds", "sedes", "made.yml.*sedes.*Extra inputs"),
         ("seeds: 2", "seeds: two", "seeds.*valid integer.*'two'"),
         ("seeds: 2", "seeds: 0", "seeds.*greater than 0"),
+        ("seeds: 2", "seeds: -1", "seeds.*greater than 0"),
+        ("seeds: 2", "seeds: true", "seeds.*valid integer"),
+        ("seeds: 2", "seeds: 2.5", "seeds.*valid integer"),
+        ("seeds: 2", "seeds: 1000000000", "seeds.*less than or equal to 1000"),
+        ("seeds: 2", "minutes: -5", "minutes.*greater than 0"),
+        ("seeds: 2", "minutes: true", "minutes.*valid number"),
+        ("seeds: 2", "minutes: .nan", "minutes.*finite number"),
+        ("seeds: 2", "minutes: .inf", "minutes.*finite number"),
+        ("seeds: 2", "minutes: 9999999", "minutes.*less than"),
+        ("seeds: 2", "seeds: !!python/name:os.system", "could not determine a constructor"),
+        ("grid: {number: [1, 2], word: two}", "grid: []", "made.yml.*valid dictionary"),
+        ("[1, 2]", "[]", "number.*valid integer"),
+        ("[1, 2]", "[1, []]", "number.*valid integer"),
+        ("[1, 2]", "&all [*all]", "made.yml.*recursion"),
+        ("[1, 2]", "[" * 2_000, "made.yml.*recursion"),
+        ("[1, 2]", "2020-01-01", "number.*valid integer"),
+        ("two", "2020-01-01", "word.*valid string"),
+        ("two", "yes", "word.*valid string.*True"),
+        ("two", "010", "word.*valid string"),
+        ("two", "1:30", "word.*valid string"),
+        ("two", "", "word.*valid string.*None"),
+        ("number", "1", "made.yml.*Keys should be strings|made.yml.*valid string"),
+        ("number", "[a, b]", "made.yml.*unhashable"),
+        ("number", "\xff", "nummer|Extra inputs"),
         ("grid: ", "gird: ", "grid.*required"),
         ("{number: [1, 2], word: two}", "[number, word]", "grid.*valid dictionary"),
         ("seeds", "minutes: soon\nseeds", "minutes.*valid number.*'soon'"),
         ("number", "nummer", "made.ipynb.*nummer.*Extra inputs"),
         ("two", "2", "word.*valid string"),
-        ("word: two", "word: two, seed: 3", "made.ipynb.*seed.*Extra inputs"),
+        ("word: two", "word: two, seed: 3", "made.ipynb less .'seed'.*seed.*Extra inputs"),
+        ("word: two", "word: two, out: here", "made.ipynb less .*out.*Extra inputs"),
+        ("word: two", "word: two, lesson: true", "made.ipynb less .*lesson.*Extra inputs"),
         ("[1, 2]", "[1, true]", "number.*valid integer.*True"),
-        ("made.ipynb", "gone.ipynb", "gone.ipynb"),
+        ("made.ipynb", "gone.ipynb", "made.yml.*gone.ipynb"),
+        ("made.ipynb", ".", "made.yml.*directory"),
+        ("made.ipynb", "made.yml", "made.yml.*not appear to be JSON"),
     ],
 )
 def test_a_plan_that_will_not_do(plan, tmp_path, old, new, message):
@@ -137,10 +176,48 @@ def test_a_plan_that_will_not_do(plan, tmp_path, old, new, message):
     text = file.read_text()
     assert old in text
     file.write_text(text.replace(old, new))
-    with pytest.raises((ValueError, OSError)) as caught:
+    refused(file, tmp_path, message)
+
+
+def refused(file, tmp_path, message):
+    """At once, in one sentence that names the plan."""
+    start = time.monotonic()
+    with pytest.raises(ValueError, match="made.yml") as caught:
         plans.expand(file, tmp_path / "runs")
     assert caught.match(f"(?s){message}")
+    assert time.monotonic() - start < 5
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        (b"", "valid dictionary"),
+        (b"[1, 2]", "valid dictionary"),
+        (b"just words", "valid dictionary"),
+        ("grid: {word: größer}".encode("latin-1"), "utf-8"),
+        (bytes(range(256)), "utf-8"),
+        (b"grid: {", "line 1"),
+    ],
+)
+def test_files_that_are_no_plan(tmp_path, content, message):
+    file = tmp_path / "made.yml"
+    file.write_bytes(content)
+    refused(file, tmp_path, message)
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "[]", "{}", "null", "{'cells': 3}", '{"cells": [], "nbformat": 9}', "\0"],
+)
+def test_a_notebook_that_is_none(plan, tmp_path, content):
+    file = plan(GOOD)
+    (tmp_path / "made.ipynb").write_text(content)
+    refused(file, tmp_path, "")
+
+
+def test_a_parameter_that_is_not_a_literal(plan, tmp_path):
+    refused(plan(GOOD, "number = 1 / 3"), tmp_path, "malformed")
 
 
 @pytest.mark.parametrize(
@@ -197,7 +274,8 @@ def test_expansion_order_and_identity(plan, tmp_path, monkeypatch):
 
     assert chosen("loss=ce", "seed=1") == [runs[7].folder]
     assert chosen("form=printed,painted", "seed=0") == [runs[3].folder, runs[4].folder]
-    for only in ("los=ce", "loss=all", "loss"):
+    assert chosen(" Form = Printed", "detach_weights=true", "seed = 0") == [runs[3].folder]
+    for only in ("los=ce", "loss=all", "loss", "loss=", "=ce", "seed=0x"):
         with pytest.raises(
             ValueError, match=f"only: {only} leaves no run; parameters: profile, recipe"
         ):
@@ -234,6 +312,42 @@ def test_contents_of_files_name_a_run(plan, made, tmp_path, monkeypatch):
     second = plans.expand(file, tmp_path)
     for before, after in zip(first, second, strict=True):
         assert before.folder != after.folder
+
+
+def test_paths_of_ones_own_data(plan, tmp_path, monkeypatch):
+    """In any letter case, with `~`, from the working folder; or a folder of three files."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))  # Windows
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    rows = "".join(f"text {i},{'ab'[i % 2]}\n" for i in range(40))
+    (tmp_path / "UP.CSV").write_text(f"text,label\n{rows}")
+    three = tmp_path / "three"
+    three.mkdir()
+    for split in ("train", "valid", "test"):
+        (three / f"{split}.csv").write_text("text,label\n" + rows.replace("text", split))
+
+    def hashes():
+        plans._hash.cache_clear()
+        file = plan("grid: {dataset: [~/UP.CSV, ../UP.CSV, ../three, ~/three]}", LIKE_04)
+        runs = plans.expand(file, tmp_path / "runs")
+        return [run.identity["hashes"][run.identity["parameters"]["dataset"]] for run in runs]
+
+    before = hashes()
+    assert before[0] == before[1] != before[2] == before[3]
+    (three / "test.csv").write_text(f"text,label\n{rows}")
+    assert hashes()[:2] == before[:2] and hashes()[2] != before[2]
+    (three / "valid.csv").unlink()
+    with pytest.raises(ValueError, match="made.yml: dataset: expected .*csv.*found '../three'"):
+        hashes()
+
+
+@pytest.mark.parametrize("word", ["感情" * 60, "é" * 90, "a" * 300, "🙂" * 40])
+def test_long_names_in_any_letters(plan, tmp_path, word):
+    """A file system takes 255 bytes, and Windows 260 characters of a whole path."""
+    (run,) = plans.expand(plan(f"grid: {{word: {word}}}"), tmp_path / "runs")
+    assert len(run.folder.name.encode()) < 110
+    plans.files.writable(run.folder)
 
 
 @pytest.mark.parametrize(
@@ -282,20 +396,28 @@ def test_shares(plan, stub, tmp_path):
 @pytest.mark.slow
 def test_runs_that_fail_hang_or_are_killed(plan, quick_start, tmp_path, capfd, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    for name, value in {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}.items():
-        monkeypatch.setenv(name, value)  # as on Windows, not UTF-8; the notebook prints a letter
-    text = "grid:\n- {word: bad, number: 0}\n- {word: hangs}\n- word: [die, good]\n"
-    bad, hangs, died, good = plans.expand(plan(text), tmp_path / "runs")
-    runs = [bad, replace(hangs, minutes=0.12), died, good]
-    plans.replicate(runs, jobs=4)
-    assert states(runs) == ["failed"] * 3 + ["finished"]
+    windows = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    for name, value in (windows | {"PYTHONIOENCODING": "cp1252"}).items():
+        monkeypatch.setenv(name, value)  # not UTF-8, and the notebook prints Ψ
+    text = "grid:\n- {word: bad, number: 0}\n- {word: hangs}\n- word: [die, killed, good]\n"
+    bad, hangs, died, killed, good = plans.expand(plan(text), tmp_path / "runs")
+    runs = [bad, replace(hangs, minutes=0.12), died, killed, good]
+    plans.replicate(runs, jobs=5)
+    assert states(runs) == ["failed"] * 4 + ["finished"]
     assert bad.record()["reason"] == "AssertionError: too small"
     assert "assert number > 0" in (bad.folder / "log.txt").read_text()
     assert hangs.record()["reason"] == "took longer than its limit of 0.12 minutes"
     assert 7 <= hangs.record()["seconds"] < 20
-    assert died.record()["reason"] == "killed, with status -9"
+    assert died.record()["reason"] == "ended with status -9, see log.txt"
+    reason = (
+        r".*Kernel died, perhaps out of memory \(Peak memory: 0\.\d+ GB\): fewer --jobs may help"
+    )
+    assert re.fullmatch(reason, killed.record()["reason"])
+    for run in (hangs, killed):
+        assert (run.folder / "made.ipynb").is_file()
     wait(lambda: not any(map(is_alive, kernels(tmp_path))), 20)
     assert (good.folder / "made.ipynb").is_file()
+    assert "Ψ" in (good.folder / "log.txt").read_text(encoding="utf-8")
     for run in (bad, good):
         assert 0.03 < run.record()["memory_gb"] < 4
     assert {"versions", "git_commit", "identity"} <= good.record().keys()
@@ -417,9 +539,95 @@ def test_an_error_of_the_runner_itself_is_raised(plan, tmp_path, monkeypatch):
 
     monkeypatch.setattr(plans, "_do", do)
     runs = plans.expand(plan("seeds: 3\ngrid: {}"), tmp_path / "runs")
-    with pytest.raises(OSError, match="no space left"):
+    with pytest.raises(
+        OSError, match="runs: no space left; free space, or say --out .* call again"
+    ):
         plans.replicate(runs)
     assert not list(tmp_path.rglob("run.json"))
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{}", b"[]", b"null", b'"x"', b"\xff\0", b'{"state": "finished"}', None]
+)
+def test_a_record_that_is_none(plan, stub, tmp_path, content):
+    """Empty after a power cut, of another program, or a folder: named, and the run is done again.
+
+    It hinders neither the list nor other runs.
+    """
+    runs = plans.expand(plan("grid: {word: [one, two]}"), tmp_path / "runs")
+    file = runs[0].folder / "run.json"
+    runs[0].folder.mkdir(parents=True)
+    file.mkdir() if content is None else file.write_bytes(content)
+    record(runs[1], "finished")
+    with pytest.warns(UserWarning, match=f"{re.escape(str(file))} is no record of a run"):
+        assert plans.preview(runs) == ["missing", "finished"]
+    if content is not None:
+        with pytest.warns(UserWarning, match="counts for nothing"):
+            plans.replicate(runs)
+        assert [word for word, _ in stub] == ["one"] and states(runs) == ["finished"] * 2
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="which has other locks")
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS])
+def test_a_file_system_without_locks(plan, stub, tmp_path, monkeypatch, number):
+    def flock(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    runs = plans.expand(plan("seeds: 2\ngrid: {}"), tmp_path / "runs")
+    if number == errno.ENOSYS:  # filelock then makes files, which it also finds stale
+        with warnings.catch_warnings(action="ignore"):
+            plans.replicate(runs)
+        return
+    with pytest.raises(
+        OSError, match="runs: .*; free space, or say --out with a local disk"
+    ) as got:
+        plans.replicate(runs, jobs=2)
+    assert str(tmp_path) in str(got.value) and os.strerror(number) in str(got.value) and not stub
+
+
+def test_an_out_that_cannot_be_written(plan, stub, tmp_path):
+    (tmp_path / "file").write_text("")
+    (run,) = plans.expand(plan("grid: {}"), tmp_path / "file")
+    with pytest.raises(OSError, match="cannot write to the folder"):
+        plans.replicate([run])
+    assert not stub
+
+
+def test_out_in_the_home_folder(plan, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    (run,) = plans.expand(plan("grid: {}"), Path("~/runs"))
+    assert run.folder.parents[1] == (tmp_path / "runs").resolve()
+
+
+@pytest.mark.slow
+def test_runs_go_on_when_nobody_reads(plan, quick_start, tmp_path):
+    """As after `lclkit replicate smoke | head -1`."""
+    file = plan("seeds: 2\ngrid: {}")
+    command = [sys.executable, "-m", "lclkit", "replicate", file, "--out", tmp_path / "runs"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as runner:
+        runner.stdout.readline()
+        runner.stdout.close()
+    assert states(plans.expand(file, tmp_path / "runs")) == ["finished"] * 2
+
+
+@pytest.mark.slow
+def test_the_kernel_is_this_python(plan, quick_start, tmp_path, monkeypatch):
+    """Whatever `python3` stands for here, and whoever's kernel the notebook was saved with."""
+    for name in ("python3", "theirs"):
+        folder = tmp_path / "jupyter" / "kernels" / name
+        folder.mkdir(parents=True)
+        argv = ["/nowhere/python", "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+        spec = {"argv": argv, "display_name": name, "language": "python"}
+        (folder / "kernel.json").write_text(json.dumps(spec))
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
+    file = plan("grid: {}")
+    notebook = tmp_path / "made.ipynb"
+    notebook.write_text(notebook.read_text().replace('"python3"', '"theirs"'))
+    runs = plans.expand(file, tmp_path / "runs")
+    plans.replicate(runs)
+    assert states(runs) == ["finished"], runs[0].record()["reason"]
 
 
 def test_devices_and_cores_are_shared(plan, stub, tmp_path, monkeypatch):
@@ -438,3 +646,44 @@ def test_a_run_gets_the_device_that_is_free(plan, stub, tmp_path):
     plans.replicate(runs, jobs=2, devices=["4", "6"])
     counts = Counter(each["CUDA_VISIBLE_DEVICES"] for _, each in stub)
     assert sorted(counts.values()) == [1, 2]
+
+
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.dates()
+VALUES = st.recursive(
+    SCALARS, lambda part: st.lists(part, max_size=3) | st.dictionaries(SCALARS, part, max_size=3)
+)
+KEYS = st.sampled_from(["notebook", "seeds", "minutes", "grid", "claims"])
+NAMES = st.sampled_from(["number", "seconds", "word", "seed"])
+GRIDS = st.dictionaries(NAMES, VALUES, min_size=1, max_size=3)
+
+
+@given(content=st.dictionaries(KEYS, GRIDS | VALUES, min_size=1) | VALUES)
+def test_any_plan_expands_or_is_one_error_that_names_it(plan, tmp_path, content):
+    file = plan("")
+    if isinstance(content, dict):
+        content = {"notebook": "made.ipynb"} | content
+    file.write_text(yaml.safe_dump(content))
+    expands_or_names(file, tmp_path)
+
+
+@given(at=st.integers(0, 250), length=st.integers(0, 9), new=st.text(max_size=5))
+@pytest.mark.parametrize("name", ["smoke", "search"])
+def test_any_change_of_a_plan_expands_or_is_one_error_that_names_it(
+    tmp_path, name, at, length, new
+):
+    text = (plans.PLANS / f"{name}.yml").read_text(encoding="utf-8").replace("..", "NOTEBOOKS", 1)
+    text = text[:at] + new + text[at + length :]
+    file = tmp_path / "made.yml"
+    notebooks = str(plans.PLANS.parent)
+    file.write_bytes(text.replace("NOTEBOOKS", notebooks).encode(errors="surrogatepass"))
+    expands_or_names(file, tmp_path)
+
+
+def expands_or_names(file, tmp_path):
+    start = time.monotonic()
+    try:
+        runs = plans.expand(file, tmp_path / "runs", download=False)
+    except ValueError as error:
+        assert "made.yml" in str(error) and time.monotonic() - start < 10
+    else:
+        assert runs and all(len(run.folder.name.encode()) < 110 for run in runs)
