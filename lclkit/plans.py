@@ -244,17 +244,6 @@ def execute(notebook: Path, executed: Path, parameters: dict, *arguments: str) -
     papermill.execute_notebook(notebook, executed, parameters, **options)
 
 
-def execute(notebook: Path, executed: Path, parameters: dict, *arguments: str) -> None:
-    """papermill's, in a kernel of this very Python, whatever `python3` is the name of here."""
-    import papermill
-    from jupyter_client.kernelspec import KernelSpecManager
-
-    KernelSpecManager.kernel_dirs = ()  # none is looked for, and ipykernel's own is left
-    options = {"stdout_file": sys.stdout, "progress_bar": False, "kernel_name": "python3"}
-    options |= {"stderr_file": sys.stderr, "extra_arguments": ["--log-level=ERROR", *arguments]}
-    papermill.execute_notebook(notebook, executed, parameters, **options)
-
-
 if __name__ == "__main__":  # the process of one run, which ends when the runner does
     threading.Thread(target=lambda: (os.read(0, 1), os._exit(1)), daemon=True).start()
     notebook, executed, values, seconds = sys.argv[1:]
