@@ -4,8 +4,10 @@ import contextlib
 import importlib.metadata
 import os
 import platform
+import re
 import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,10 +25,37 @@ def whole(target: Path) -> Iterator[Path]:
     try:
         yield partial
         if not target.is_dir():  # else another process was first
+            for path in (partial, *partial.rglob("*")):
+                if path.is_file():  # on disk before it has its name: a power cut leaves none empty
+                    with open(path, "rb+") as file:
+                        os.fsync(file.fileno())
             os.replace(partial, target)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
         partial.unlink(missing_ok=True)
+
+
+def writable(folder: str | Path) -> Path:
+    """The folder's absolute path, `~` expanded. It is made, with its parents, and tried.
+
+    Raises OSError, which says why and what to do, where it cannot be written.
+    """
+    try:
+        path = Path(folder).expanduser().absolute()
+        path.mkdir(parents=True, exist_ok=True)
+        # As long a path as what comes, and some bytes, for a full disk takes empty files.
+        with tempfile.NamedTemporaryFile(dir=path, prefix=f".{'-' * 40}") as file:
+            file.write(b"written")
+    except (OSError, RuntimeError, ValueError) as error:
+        advice = "name another folder, or make this one yours to write"
+        raise OSError(f"cannot write to the folder {folder} ({error}); {advice}") from error
+    return path
+
+
+def safe_name(words: str, size: int = 80) -> str:
+    """A name for a file or folder, of any words, that every system takes: at most `size` bytes."""
+    name = re.sub(r'[/\\:*?"<>|\x00-\x1f\x7f-\x9f\ud800-\udfff]', "-", words).lstrip(". ")
+    return name.encode()[:size].decode(errors="ignore").rstrip(". ") or "-"
 
 
 def cache_folder() -> Path:
