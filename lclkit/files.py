@@ -25,10 +25,9 @@ def whole(target: Path) -> Iterator[Path]:
     try:
         yield partial
         if not target.is_dir():  # else another process was first
-            for path in (partial, *partial.rglob("*")):
-                if path.is_file():  # on disk before it has its name: a power cut leaves none empty
-                    with open(path, "rb+") as file:
-                        os.fsync(file.fileno())
+            for path in filter(Path.is_file, [partial, *partial.rglob("*")]):
+                with open(path, "rb+") as file:
+                    os.fsync(file.fileno())  # on disk before it has its name, whatever is cut off
             os.replace(partial, target)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -36,16 +35,12 @@ def whole(target: Path) -> Iterator[Path]:
 
 
 def writable(folder: str | Path) -> Path:
-    """The folder's absolute path, `~` expanded. It is made, with its parents, and tried.
-
-    Raises OSError, which says why and what to do, where it cannot be written.
-    """
+    """Its absolute path, `~` expanded; it is made and tried. OSError where it cannot be written."""
     try:
         path = Path(folder).expanduser().absolute()
         path.mkdir(parents=True, exist_ok=True)
-        # As long a path as what comes, and some bytes, for a full disk takes empty files.
-        with tempfile.NamedTemporaryFile(dir=path, prefix=f".{'-' * 40}") as file:
-            file.write(b"written")
+        with tempfile.NamedTemporaryFile(dir=path, prefix=f".{'long-' * 8}") as file:
+            file.write(b"some bytes")  # a full disk takes empty files
     except (OSError, RuntimeError, ValueError) as error:
         advice = "name another folder, or make this one yours to write"
         raise OSError(f"cannot write to the folder {folder} ({error}); {advice}") from error

@@ -36,9 +36,8 @@ HISTORY = ["step", "epoch", "lr", "loss", "ce_encoder", "ce_weighting", "contras
 # Of TrainingArguments: how training runs, and not what is trained.
 OPTIONS = ("gradient_checkpointing", "torch_compile", "torch_compile_backend", "report_to")
 OUT_OF_MEMORY = (
-    "the device's memory does not suffice. What helps: gradient_checkpointing=True (slower, the "
-    "same numbers); a smaller batch_size with accumulate (the contrastive loss then sees fewer "
-    "negatives); precision='bf16'; trainable_layers=2; a smaller encoder"
+    "the device's memory does not suffice. What helps: gradient_checkpointing=True (slower); a "
+    "smaller batch_size with accumulate (fewer negatives); precision='bf16'; trainable_layers=2"
 )
 CHECKSUMS = "sha256.json"  # of a checkpoint's files; it is written last
 gc.freeze()  # Trainer collects garbage before each run: sooner done if not in the libraries too
@@ -47,7 +46,6 @@ gc.freeze()  # Trainer collects garbage before each run: sooner done if not in t
 Number = Annotated[float, BeforeValidator(lambda x: float(x) if isinstance(x, str) else x)]
 Count = Annotated[int, Field(gt=0, lt=2**31)]
 Above0 = Annotated[Number, Field(gt=0)]
-Weight = Annotated[Number, Field(gt=0, le=1)]
 Share = Annotated[Number, Field(ge=0, le=1)]
 Below1 = Annotated[Number, Field(ge=0, lt=1)]
 
@@ -78,7 +76,7 @@ class Config:
     clip_norm: Above0 = 1.0  # each network apart, as in the authors' code
     dropout: Below1 = 0.1  # of layers and classifiers, section 4.2
     logit_dropout: bool = True  # on Φ's class logits too
-    alpha: Weight = 0.5  # of cross-entropy, Eq. 6; nothing else trains the classifier
+    alpha: Annotated[Share, Field(gt=0)] = 0.5  # weight of cross-entropy, Eq. 6
     temperature: Above0 = 0.3
     form: Literal["released", "printed"] = "released"  # see lclkit.losses
     reduction: Literal["mean", "sum"] = "mean"  # of the contrastive term, Eq. 4
@@ -104,12 +102,9 @@ def train(
     killed goes on after its last epoch, on a CPU to the very same numbers. The processes of
     ``accelerate launch`` share the batches. save: keep Φ too, in `model`, see `models.save`.
     callbacks: what they add to Trainer's `state.log_history` is kept in trainer_state.json.
-    options: any of `OPTIONS`, as `transformers.TrainingArguments` has them.
-    Raises ValueError (a wrong option), FloatingPointError (a loss not finite) and MemoryError.
+    options: any of `OPTIONS`, as TrainingArguments has them. Raises ValueError (a wrong option),
+    OSError (`out`, or its disk), FloatingPointError (a number not finite) and MemoryError.
     """
-    if not (isinstance(dataset, data.Dataset) and isinstance(config, Config)):
-        found = f"{type(dataset).__name__} and {type(config).__name__}"
-        raise TypeError(f"expected a data set, as of data.load, and a Config; found {found}")
     for name in options.keys() - OPTIONS:
         raise ValueError(f"{name}: expected a field of Config, or one of {', '.join(OPTIONS)}")
     if config.precision == "fp16" and not torch.cuda.is_available():
@@ -124,8 +119,7 @@ def train(
     name = f"{files.safe_name(dataset.name)}-{config.loss}-seed{config.seed}-{key}"
     folder = Path(out).expanduser().absolute() / name
     work = folder.with_name(f".{name}.unfinished")
-    with processes.main_process_first():
-        result = finished(folder, dataset)
+    result = finished(folder)
     if result and (not save or (folder / "model").is_dir()):
         processes.print(f"finished earlier, read from {Path(out) / name}")
         shutil.rmtree(work, ignore_errors=True)
@@ -149,26 +143,21 @@ def train(
         if should_reduce_batch_size(error):
             raise MemoryError(f"{config.loss} seed {config.seed}: {OUT_OF_MEMORY}") from error
         if re.search("No space left|quota|file write failed", str(error)):  # of Python, disk, torch
-            advice = "free space, then call again: what is finished is kept"
-            raise OSError(f"cannot write to {folder.parent} ({error}); {advice}") from error
+            advice = f"free space in {folder.parent}, then call again: what is finished is kept"
+            raise OSError(f"{error}: {advice}") from error
         raise
     processes.wait_for_everyone()
     return Result.load(folder)
 
 
-def finished(folder: Path, dataset: data.Dataset) -> Result | None:
-    """The run in a folder, None where there is none. Half a run is named and put aside."""
+def finished(folder: Path) -> Result | None:
+    """The run in a folder, None where there is none. Half a run is put aside, with a warning."""
     try:
-        result = Result.load(folder)
-        if [*result.predictions.label] != [*dataset.valid.label, *dataset.test.label]:
-            raise ValueError("predictions.csv is not whole")
-        return result
+        return Result.load(folder)
     except (OSError, ValueError) as error:
         if folder.exists():
-            aside = folder.rename(f"{folder}.damaged-{time.time_ns()}")
-            warnings.warn(
-                f"{folder} is no whole run ({error}): run again, and kept as {aside.name}"
-            )
+            aside = folder.rename(folder.with_name(f".{folder.name}.damaged-{time.time_ns()}"))
+            warnings.warn(f"run again, and kept as {aside.name}: {error}", stacklevel=3)
     return None
 
 
@@ -254,11 +243,9 @@ class LabelAwareTrainer(Trainer, trainer_callback.TrainerCallback):
         with self.accelerator.main_process_first():  # it removes what is damaged
             while state is None and (newest := trainer_utils.get_last_checkpoint(folder)):
                 try:
-                    state = read_state(newest)
-                    read_state(f"{folder}/checkpoint-{state.best_global_step}")
-                except (OSError, ValueError) as error:
-                    state = None
-                    warnings.warn(f"{newest} is damaged ({error}): removed, and trained anew")
+                    state = read_state(Path(newest))
+                except Exception as error:  # what damaged files raise has no kind of its own
+                    warnings.warn(f"{newest} is damaged, and removed: {error}", stacklevel=3)
                     shutil.rmtree(newest)
         if state and state.stateful_callbacks["TrainerControl"]["args"]["should_training_stop"]:
             self.state = state  # all epochs are done
@@ -329,16 +316,16 @@ class LabelAwareTrainer(Trainer, trainer_callback.TrainerCallback):
         """Adds the means of all loss terms. FloatingPointError for one that is not finite."""
         if "learning_rate" in logs:
             rows = pd.DataFrame(self.accelerator.reduce(self.unlogged, "mean")).map(float)
-            self.require_finite("the loss", rows.to_numpy())
+            self.require_finite(rows)
             self.unlogged = []
             self.logged.append(rows)
             logs |= {"lr": logs["learning_rate"], **rows.mean()}
         super().log(logs, start_time)
 
-    def require_finite(self, what: str, values: np.ndarray | Tensor) -> None:
-        if not np.isfinite(values).all():
+    def require_finite(self, values: pd.DataFrame) -> None:
+        if not np.isfinite(values).all(axis=None):
             raise FloatingPointError(
-                f"{self.args.run_name}: {what} is not finite in step {self.state.global_step} or "
+                f"{self.args.run_name}: the loss is not finite in step {self.state.global_step} or "
                 f"just before it; lower the learning rate (now {self.config.lr:g}), or set "
                 f"precision='fp32' (now {self.config.precision})"
             )
@@ -350,7 +337,7 @@ class LabelAwareTrainer(Trainer, trainer_callback.TrainerCallback):
         labels = self.texts.labels["valid"].numpy()
         for name, network in self.model.named_children():
             said = batches.outputs(network, self.texts.items["valid"], self.config.precision)
-            self.require_finite("a prediction", said["logits"])
+            self.require_finite(pd.DataFrame(said["logits"]))
             row[f"valid_{name}"] = analysis.scores(labels, said["logits"].argmax(1))["accuracy"]
         metrics = {"eval_phi": row["valid_phi"], "eval_history": row}
         metrics["eval_seconds_of_training"] = start - self.epoch_began
@@ -371,7 +358,6 @@ class LabelAwareTrainer(Trainer, trainer_callback.TrainerCallback):
             columns = {"split": split, "label": labels}
             for name, network in self.model.named_children():
                 said = batches.outputs(network, self.texts.items[split])
-                self.require_finite("a prediction", said["logits"])
                 p = said["logits"].softmax(1).numpy()
                 if name == "phi":
                     columns["predicted"] = p.argmax(1)
@@ -403,12 +389,14 @@ class LabelAwareTrainer(Trainer, trainer_callback.TrainerCallback):
         (folder / "result.json").write_text(text + "\n", encoding="utf-8")
 
 
-def read_state(checkpoint: str) -> trainer_callback.TrainerState:
-    """Raises OSError or ValueError where a file of the checkpoint is not as it was written."""
-    for name, checksum in json.loads(Path(checkpoint, CHECKSUMS).read_bytes()).items():
-        if pooch.file_hash(Path(checkpoint, name)) != checksum:
-            raise ValueError(f"{name} has changed")
-    return trainer_callback.TrainerState.load_from_json(f"{checkpoint}/trainer_state.json")
+def read_state(checkpoint: Path) -> trainer_callback.TrainerState:
+    """Raises an exception where a file of it, or of its best epoch, is not as it was written."""
+    state = trainer_callback.TrainerState.load_from_json(f"{checkpoint}/trainer_state.json")
+    for folder in (checkpoint, checkpoint.with_name(f"checkpoint-{state.best_global_step}")):
+        for name, checksum in json.loads((folder / CHECKSUMS).read_bytes()).items():
+            if pooch.file_hash(folder / name) != checksum:
+                raise ValueError(f"{folder / name} has changed")
+    return state
 
 
 class ProgressLine(trainer_callback.ProgressCallback):
