@@ -42,8 +42,7 @@ def writable(folder: str | Path) -> Path:
         with tempfile.NamedTemporaryFile(dir=path, prefix=f".{'long-' * 8}") as file:
             file.write(b"some bytes")  # a full disk takes empty files
     except (OSError, RuntimeError, ValueError) as error:
-        advice = "name another folder, or make this one yours to write"
-        raise OSError(f"cannot write to the folder {folder} ({error}); {advice}") from error
+        raise OSError(f"cannot write to {folder} ({error}); name another folder") from error
     return path
 
 

@@ -7,6 +7,7 @@ import json
 import math
 import re
 import shutil
+import tempfile
 import time
 import warnings
 from collections.abc import Sequence
@@ -21,6 +22,7 @@ import pooch
 import torch
 from accelerate import PartialState
 from accelerate.utils.memory import should_reduce_batch_size
+from filelock import FileLock
 from IPython import display, get_ipython
 from pydantic import BeforeValidator, ConfigDict, Field
 from pydantic.dataclasses import dataclass
@@ -39,7 +41,6 @@ OUT_OF_MEMORY = (
     "the device's memory does not suffice. What helps: gradient_checkpointing=True (slower); a "
     "smaller batch_size with accumulate (fewer negatives); precision='bf16'; trainable_layers=2"
 )
-CHECKSUMS = "sha256.json"  # of a checkpoint's files; it is written last
 gc.freeze()  # Trainer collects garbage before each run: sooner done if not in the libraries too
 
 # YAML takes 3e-5, which has no point, for a word.
@@ -109,8 +110,6 @@ def train(
         raise ValueError(f"{name}: expected a field of Config, or one of {', '.join(OPTIONS)}")
     if config.precision == "fp16" and not torch.cuda.is_available():
         raise ValueError("precision: expected fp32 or bf16, for fp16 needs a GPU")
-    if config.loss != "ce" and config.augmentation == "none" and config.batch_size == 1:
-        raise ValueError("batch_size: expected 2 or more, for one text without a view has no pair")
     processes = PartialState(cpu=not torch.cuda.is_available())
     encoder = models.open_encoder(config.encoder)
     about = {"config": asdict(config), "dataset": dataset.name, "data_hash": dataset.hash}
@@ -119,41 +118,49 @@ def train(
     name = f"{files.safe_name(dataset.name)}-{config.loss}-seed{config.seed}-{key}"
     folder = Path(out).expanduser().absolute() / name
     work = folder.with_name(f".{name}.unfinished")
-    result = finished(folder)
-    if result and (not save or (folder / "model").is_dir()):
+    if result := finished(folder, work, save):
         processes.print(f"finished earlier, read from {Path(out) / name}")
-        shutil.rmtree(work, ignore_errors=True)
         return result
     files.writable(work)  # what cannot be written is found before the first step
-    networks, stem = build(dataset, config, encoder)
+    lock = f"lclkit-{sha256(bytes(folder)).hexdigest()[:16]}-{processes.process_index}.lock"
+    with FileLock(Path(tempfile.gettempdir(), lock)):  # who comes second waits, and reads
+        if result := finished(folder, work, save):
+            return result
+        networks, stem = build(dataset, config, encoder)
+        try:
+            texts = batches.prepare(dataset, config, encoder, stem)
+            trainer = LabelAwareTrainer(networks, config, texts, work, **options)
+            for callback in callbacks:
+                trainer.add_callback(callback)
+            trainer.train_or_go_on()
+            if processes.is_main_process:
+                with files.whole(folder) as new:
+                    trainer.write(new, about | {"classes": dataset.classes, "options": options})
+                for left in folder.glob(".*-model"):  # by a process that was killed
+                    shutil.rmtree(left)
+                if save:
+                    about = Result.load(folder).summary | {"dataset": dataset}
+                    models.save(networks.phi, stem, encoder.tokenizer, folder / "model", about)
+        except Exception as error:
+            if should_reduce_batch_size(error):
+                raise MemoryError(f"{config.loss} seed {config.seed}: {OUT_OF_MEMORY}") from error
+            if re.search(
+                "No space left|quota|file write failed", str(error)
+            ):  # the last is torch's
+                advice = f"free space in {folder.parent}, then call again: what is finished is kept"
+                raise OSError(f"{error}: {advice}") from error
+            raise
+        processes.wait_for_everyone()
+        return finished(folder, work, save)
+
+
+def finished(folder: Path, work: Path, save: bool) -> Result | None:
+    """The run in a folder, if there is one. Half a run is put aside, with a warning."""
     try:
-        texts = batches.prepare(dataset, config, encoder, stem)
-        trainer = LabelAwareTrainer(networks, config, texts, work, **options)
-        for callback in callbacks:
-            trainer.add_callback(callback)
-        trainer.train_or_go_on()
-        if processes.is_main_process:
-            with files.whole(folder) as new:
-                trainer.write(new, about | {"classes": dataset.classes, "options": options})
-            if save:
-                summary = Result.load(folder).summary | {"dataset": dataset}
-                models.save(networks.phi, stem, encoder.tokenizer, folder / "model", summary)
+        result = Result.load(folder)
+        if not save or (folder / "model").is_dir():
             shutil.rmtree(work, ignore_errors=True)
-    except Exception as error:
-        if should_reduce_batch_size(error):
-            raise MemoryError(f"{config.loss} seed {config.seed}: {OUT_OF_MEMORY}") from error
-        if re.search("No space left|quota|file write failed", str(error)):  # of Python, disk, torch
-            advice = f"free space in {folder.parent}, then call again: what is finished is kept"
-            raise OSError(f"{error}: {advice}") from error
-        raise
-    processes.wait_for_everyone()
-    return Result.load(folder)
-
-
-def finished(folder: Path) -> Result | None:
-    """The run in a folder, None where there is none. Half a run is put aside, with a warning."""
-    try:
-        return Result.load(folder)
+            return result
     except (OSError, ValueError) as error:
         if folder.exists():
             aside = folder.rename(folder.with_name(f".{folder.name}.damaged-{time.time_ns()}"))
@@ -260,7 +267,7 @@ class LabelAwareTrainer(Trainer, trainer_callback.TrainerCallback):
         if state.is_world_process_zero:
             checkpoint = Path(args.output_dir, f"checkpoint-{state.global_step}")
             checksums = {file.name: pooch.file_hash(file) for file in checkpoint.iterdir()}
-            (checkpoint / CHECKSUMS).write_text(json.dumps(checksums))
+            (checkpoint / "sha256.json").write_text(json.dumps(checksums))
 
     def get_train_dataloader(self) -> torch.utils.data.DataLoader:
         options = {"collate_fn": batches.collate, "generator": torch.Generator()}  # not dropout's
@@ -393,7 +400,7 @@ def read_state(checkpoint: Path) -> trainer_callback.TrainerState:
     """Raises an exception where a file of it, or of its best epoch, is not as it was written."""
     state = trainer_callback.TrainerState.load_from_json(f"{checkpoint}/trainer_state.json")
     for folder in (checkpoint, checkpoint.with_name(f"checkpoint-{state.best_global_step}")):
-        for name, checksum in json.loads((folder / CHECKSUMS).read_bytes()).items():
+        for name, checksum in json.loads((folder / "sha256.json").read_bytes()).items():
             if pooch.file_hash(folder / name) != checksum:
                 raise ValueError(f"{folder / name} has changed")
     return state
