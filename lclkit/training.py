@@ -415,7 +415,7 @@ class ProgressLine(trainer_callback.ProgressCallback):
         if hasattr(get_ipython(), "kernel"):
             self.shown = display.display({"text/plain": ""}, raw=True, display_id=True)
             options |= {"file": self, "ascii": " #", "ncols": 90, "mininterval": 0.5}
-        self.training_bar = tqdm(**options, disable=not state.is_world_process_zero)
+        self.training_bar = tqdm(**options, position=0, disable=not state.is_world_process_zero)
 
     def write(self, text: str) -> None:
         """The notebook's line, as a file of tqdm's: what is written replaces it."""
