@@ -42,9 +42,7 @@ def writable(folder: str | Path) -> Path:
         with tempfile.NamedTemporaryFile(dir=path, prefix=f".{'long-' * 8}") as file:
             file.write(b"some bytes")  # a full disk takes empty files
     except (OSError, RuntimeError, ValueError) as error:
-        raise OSError(
-            f"cannot write to {folder} ({error}); mend that, or name another folder"
-        ) from error
+        raise OSError(f"cannot write to {folder} ({error}); mend it, or name another") from error
     return path
 
 

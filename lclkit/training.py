@@ -144,9 +144,7 @@ def train(
         except Exception as error:
             if should_reduce_batch_size(error):
                 raise MemoryError(f"{config.loss} seed {config.seed}: {OUT_OF_MEMORY}") from error
-            if re.search(
-                "No space left|quota|file write failed", str(error)
-            ):  # the last is torch's
+            if re.search("No space left|quota|inline_container", str(error)):  # the last is torch's
                 advice = f"free space in {folder.parent}, then call again: what is finished is kept"
                 raise OSError(f"{error}: {advice}") from error
             raise

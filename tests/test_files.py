@@ -134,7 +134,7 @@ def test_writable_says_which_folder_why_and_what_to_do(tmp_path):
             files.writable(folder)
         message = str(refused.value)
         assert message.startswith(f"cannot write to {folder} (")
-        assert message.endswith("; mend that, or name another folder")
+        assert message.endswith("; mend it, or name another")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
