@@ -141,6 +141,7 @@ def train(
                 if save:
                     about = Result.load(folder).summary | {"dataset": dataset}
                     models.save(networks.phi, stem, encoder.tokenizer, folder / "model", about)
+                shutil.rmtree(work, ignore_errors=True)
         except Exception as error:
             if should_reduce_batch_size(error):
                 raise MemoryError(f"{config.loss} seed {config.seed}: {OUT_OF_MEMORY}") from error
@@ -149,7 +150,7 @@ def train(
                 raise OSError(f"{error}: {advice}") from error
             raise
         processes.wait_for_everyone()
-        return finished(folder, work, save)
+    return Result.load(folder)
 
 
 def finished(folder: Path, work: Path, save: bool) -> Result | None:
