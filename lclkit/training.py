@@ -5,8 +5,11 @@ brackets are those of notebook 04's list of what paper and authors' code do diff
 import gc
 import json
 import math
+import re
 import shutil
+import tempfile
 import time
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict
 from hashlib import sha256
@@ -15,10 +18,13 @@ from typing import Annotated, Literal
 
 import numpy as np
 import pandas as pd
+import pooch
 import torch
 from accelerate import PartialState
+from accelerate.utils.memory import should_reduce_batch_size
+from filelock import FileLock
 from IPython import display, get_ipython
-from pydantic import BeforeValidator, ConfigDict, Field, PositiveInt
+from pydantic import BeforeValidator, ConfigDict, Field
 from pydantic.dataclasses import dataclass
 from safetensors.torch import load_model
 from torch import Tensor, nn
@@ -32,14 +38,14 @@ HISTORY = ["step", "epoch", "lr", "loss", "ce_encoder", "ce_weighting", "contras
 # Of TrainingArguments: how training runs, and not what is trained.
 OPTIONS = ("gradient_checkpointing", "torch_compile", "torch_compile_backend", "report_to")
 OUT_OF_MEMORY = (
-    "the device's memory does not suffice. What helps: gradient_checkpointing=True (slower, the "
-    "same numbers); a smaller batch_size with accumulate (the contrastive loss then sees fewer "
-    "negatives); precision='bf16'; trainable_layers=2; a smaller encoder"
+    "the device's memory does not suffice. What helps: gradient_checkpointing=True (slower); a "
+    "smaller batch_size with accumulate (fewer negatives); precision='bf16'; trainable_layers=2"
 )
 gc.freeze()  # Trainer collects garbage before each run: sooner done if not in the libraries too
 
 # YAML takes 3e-5, which has no point, for a word.
 Number = Annotated[float, BeforeValidator(lambda x: float(x) if isinstance(x, str) else x)]
+Count = Annotated[int, Field(gt=0, lt=2**31)]
 Above0 = Annotated[Number, Field(gt=0)]
 Share = Annotated[Number, Field(ge=0, le=1)]
 Below1 = Annotated[Number, Field(ge=0, lt=1)]
@@ -57,11 +63,11 @@ class Config:
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     encoder: str = "google/electra-base-discriminator"  # section 4.2
     pooling: Literal["cls", "mean"] = "cls"
-    trainable_layers: PositiveInt | None = None  # None: all; n: the top n, the rest frozen
-    epochs: PositiveInt = 5
-    patience: PositiveInt | None = None  # stop after so many epochs without a better accuracy
-    batch_size: PositiveInt = 10  # K texts, with views 2K rows; of all processes together
-    accumulate: PositiveInt = 1  # batches a step; contrastive loss compares within a batch only
+    trainable_layers: Count | None = None  # None: all; n: the top n, the rest frozen
+    epochs: Count = 5
+    patience: Count | None = None  # stop after so many epochs without a better accuracy
+    batch_size: Count = 10  # K texts, with views 2K rows; of all processes together
+    accumulate: Count = 1  # batches a step; contrastive loss compares within a batch only
     lr: Above0 = 2e-5
     weight_decay: Share = 1e-2  # appendix B, like the next three
     adam_beta1: Below1 = 0.9
@@ -71,7 +77,7 @@ class Config:
     clip_norm: Above0 = 1.0  # each network apart, as in the authors' code
     dropout: Below1 = 0.1  # of layers and classifiers, section 4.2
     logit_dropout: bool = True  # on Φ's class logits too
-    alpha: Share = 0.5  # weight of cross-entropy, Eq. 6
+    alpha: Annotated[Share, Field(gt=0)] = 0.5  # weight of cross-entropy, Eq. 6
     temperature: Above0 = 0.3
     form: Literal["released", "printed"] = "released"  # see lclkit.losses
     reduction: Literal["mean", "sum"] = "mean"  # of the contrastive term, Eq. 4
@@ -97,8 +103,8 @@ def train(
     killed goes on after its last epoch, on a CPU to the very same numbers. The processes of
     ``accelerate launch`` share the batches. save: keep Φ too, in `model`, see `models.save`.
     callbacks: what they add to Trainer's `state.log_history` is kept in trainer_state.json.
-    options: any of `OPTIONS`, as `transformers.TrainingArguments` has them.
-    Raises ValueError (a wrong option), FloatingPointError (a loss not finite) and MemoryError.
+    options: any of `OPTIONS`, as TrainingArguments has them. Raises ValueError (a wrong option),
+    OSError (`out`, or its disk), FloatingPointError (a number not finite) and MemoryError.
     """
     for name in options.keys() - OPTIONS:
         raise ValueError(f"{name}: expected a field of Config, or one of {', '.join(OPTIONS)}")
@@ -109,30 +115,56 @@ def train(
     about = {"config": asdict(config), "dataset": dataset.name, "data_hash": dataset.hash}
     about |= {"encoder_hash": encoder.hash, "results_version": RESULTS_VERSION}
     key = sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:8]
-    folder = Path(out).absolute() / f"{dataset.name}-{config.loss}-seed{config.seed}-{key}"
-    if folder.is_dir() and (not save or (folder / "model").is_dir()):
-        processes.print(f"finished earlier, read from {Path(out) / folder.name}")
-        return Result.load(folder)
-    work = folder.with_name(f".{folder.name}.unfinished")
-    work.mkdir(parents=True, exist_ok=True)  # what cannot be written is found before the first step
-    networks, stem = build(dataset, config, encoder)
-    try:
-        texts = batches.prepare(dataset, config, encoder, stem)
-        trainer = LabelAwareTrainer(networks, config, texts, work, **options)
-        for callback in callbacks:
-            trainer.add_callback(callback)
-        trainer.train_or_go_on()
-        if processes.is_main_process:
-            with files.whole(folder) as new:
-                trainer.write(new, about | {"classes": dataset.classes, "options": options})
-            if save:
-                summary = Result.load(folder).summary | {"dataset": dataset}
-                models.save(networks.phi, stem, encoder.tokenizer, folder / "model", summary)
-            shutil.rmtree(work, ignore_errors=True)
-    except torch.cuda.OutOfMemoryError as error:
-        raise MemoryError(f"{config.loss} seed {config.seed}: {OUT_OF_MEMORY}") from error
-    processes.wait_for_everyone()
+    name = f"{files.safe_name(dataset.name)}-{config.loss}-seed{config.seed}-{key}"
+    folder = Path(out).expanduser().absolute() / name
+    work = folder.with_name(f".{name}.unfinished")
+    if result := finished(folder, work, save):
+        processes.print(f"finished earlier, read from {Path(out) / name}")
+        return result
+    files.writable(work)  # what cannot be written is found before the first step
+    lock = f"lclkit-{sha256(bytes(folder)).hexdigest()[:16]}-{processes.process_index}.lock"
+    with FileLock(Path(tempfile.gettempdir(), lock)):  # who comes second waits, and reads
+        if result := finished(folder, work, save):
+            return result
+        networks, stem = build(dataset, config, encoder)
+        try:
+            texts = batches.prepare(dataset, config, encoder, stem)
+            trainer = LabelAwareTrainer(networks, config, texts, work, **options)
+            for callback in callbacks:
+                trainer.add_callback(callback)
+            trainer.train_or_go_on()
+            if processes.is_main_process:
+                with files.whole(folder) as new:
+                    trainer.write(new, about | {"classes": dataset.classes, "options": options})
+                for left in folder.glob(".*-model"):  # by a process that was killed
+                    shutil.rmtree(left)
+                if save:
+                    about = Result.load(folder).summary | {"dataset": dataset}
+                    models.save(networks.phi, stem, encoder.tokenizer, folder / "model", about)
+                shutil.rmtree(work, ignore_errors=True)
+        except Exception as error:
+            if should_reduce_batch_size(error):
+                raise MemoryError(f"{config.loss} seed {config.seed}: {OUT_OF_MEMORY}") from error
+            if re.search("No space left|quota|inline_container", str(error)):  # the last is torch's
+                advice = f"free space in {folder.parent}, then call again: what is finished is kept"
+                raise OSError(f"{error}: {advice}") from error
+            raise
+        processes.wait_for_everyone()
     return Result.load(folder)
+
+
+def finished(folder: Path, work: Path, save: bool) -> Result | None:
+    """The run in a folder, if there is one. Half a run is put aside, with a warning."""
+    try:
+        result = Result.load(folder)
+        if not save or (folder / "model").is_dir():
+            shutil.rmtree(work, ignore_errors=True)
+            return result
+    except (OSError, ValueError) as error:
+        if folder.exists():
+            aside = folder.rename(folder.with_name(f".{folder.name}.damaged-{time.time_ns()}"))
+            warnings.warn(f"run again, and kept as {aside.name}: {error}", stacklevel=3)
+    return None
 
 
 def describe(device: torch.device) -> str:
@@ -152,13 +184,6 @@ class Networks(nn.ModuleDict):
             outputs["psi_logits"] = self.psi(**inputs).logits
         return outputs
 
-    def activation_checkpointing_enable(self, **_) -> None:
-        for network in self.children():
-            enable = getattr(network, "activation_checkpointing_enable", None)
-            (enable or network.gradient_checkpointing_enable)()
-
-    gradient_checkpointing_enable = activation_checkpointing_enable  # before transformers 5.24
-
 
 def build(dataset: data.Dataset, config: Config, encoder: models.Pretrained) -> tuple:
     """The networks of a run as they are before its first step, and the frozen stem or None."""
@@ -175,6 +200,10 @@ class LabelAwareTrainer(Trainer, trainer_callback.TrainerCallback):
         self.config = config
         self.texts = texts
         self.unlogged = []  # terms of the loss of each batch since the last log
+        if options.pop("gradient_checkpointing", False):
+            for network in model.children():
+                enable = getattr(network, "activation_checkpointing_enable", None)
+                (enable or network.gradient_checkpointing_enable)()  # before transformers 5.24
         alike = ("seed", "weight_decay", "adam_beta1", "adam_beta2", "adam_epsilon")
         arguments = TrainingArguments(
             **{name: getattr(config, name) for name in alike},
@@ -217,11 +246,13 @@ class LabelAwareTrainer(Trainer, trainer_callback.TrainerCallback):
     def train_or_go_on(self) -> None:
         """Train on from this run's last whole checkpoint, if any; restore the best epoch."""
         folder, state = self.args.output_dir, None
-        while state is None and (newest := trainer_utils.get_last_checkpoint(folder)):
-            try:
-                state = trainer_callback.TrainerState.load_from_json(f"{newest}/trainer_state.json")
-            except (OSError, ValueError):  # it is written last: the checkpoint was cut off
-                shutil.rmtree(newest)
+        with self.accelerator.main_process_first():  # it removes what is damaged
+            while state is None and (newest := trainer_utils.get_last_checkpoint(folder)):
+                try:
+                    state = read_state(Path(newest))
+                except Exception as error:  # what damaged files raise has no kind of its own
+                    warnings.warn(f"{newest} is damaged, and removed: {error}", stacklevel=3)
+                    shutil.rmtree(newest)
         if state and state.stateful_callbacks["TrainerControl"]["args"]["should_training_stop"]:
             self.state = state  # all epochs are done
         else:
@@ -229,6 +260,13 @@ class LabelAwareTrainer(Trainer, trainer_callback.TrainerCallback):
                 self.train(resume_from_checkpoint=state is not None)
         best = f"{folder}/checkpoint-{self.state.best_global_step}"
         load_model(self.model, f"{best}/model.safetensors")
+
+    def on_save(self, args, state, control, **_):
+        self.accelerator.wait_for_everyone()  # each process writes a file of its own
+        if state.is_world_process_zero:
+            checkpoint = Path(args.output_dir, f"checkpoint-{state.global_step}")
+            checksums = {file.name: pooch.file_hash(file) for file in checkpoint.iterdir()}
+            (checkpoint / "sha256.json").write_text(json.dumps(checksums))
 
     def get_train_dataloader(self) -> torch.utils.data.DataLoader:
         options = {"collate_fn": batches.collate, "generator": torch.Generator()}  # not dropout's
@@ -284,16 +322,19 @@ class LabelAwareTrainer(Trainer, trainer_callback.TrainerCallback):
         """Adds the means of all loss terms. FloatingPointError for one that is not finite."""
         if "learning_rate" in logs:
             rows = pd.DataFrame(self.accelerator.reduce(self.unlogged, "mean")).map(float)
-            if not np.isfinite(rows).all(axis=None):
-                raise FloatingPointError(
-                    f"{self.args.run_name}: the loss is not finite in step "
-                    f"{self.state.global_step} or just before it; lower the learning rate (now "
-                    f"{self.config.lr:g}), or set precision='fp32' (now {self.config.precision})"
-                )
+            self.require_finite(rows)
             self.unlogged = []
             self.logged.append(rows)
             logs |= {"lr": logs["learning_rate"], **rows.mean()}
         super().log(logs, start_time)
+
+    def require_finite(self, values: pd.DataFrame) -> None:
+        if not np.isfinite(values).all(axis=None):
+            raise FloatingPointError(
+                f"{self.args.run_name}: the loss is not finite in step {self.state.global_step} or "
+                f"just before it; lower the learning rate (now {self.config.lr:g}), or set "
+                f"precision='fp32' (now {self.config.precision})"
+            )
 
     def evaluate(self, *_, **__) -> dict[str, float]:
         """Validation accuracy of both networks, in percent; Φ's chooses the best epoch."""
@@ -302,6 +343,7 @@ class LabelAwareTrainer(Trainer, trainer_callback.TrainerCallback):
         labels = self.texts.labels["valid"].numpy()
         for name, network in self.model.named_children():
             said = batches.outputs(network, self.texts.items["valid"], self.config.precision)
+            self.require_finite(pd.DataFrame(said["logits"]))
             row[f"valid_{name}"] = analysis.scores(labels, said["logits"].argmax(1))["accuracy"]
         metrics = {"eval_phi": row["valid_phi"], "eval_history": row}
         metrics["eval_seconds_of_training"] = start - self.epoch_began
@@ -353,6 +395,16 @@ class LabelAwareTrainer(Trainer, trainer_callback.TrainerCallback):
         (folder / "result.json").write_text(text + "\n", encoding="utf-8")
 
 
+def read_state(checkpoint: Path) -> trainer_callback.TrainerState:
+    """Raises an exception where a file of it, or of its best epoch, is not as it was written."""
+    state = trainer_callback.TrainerState.load_from_json(f"{checkpoint}/trainer_state.json")
+    for folder in (checkpoint, checkpoint.with_name(f"checkpoint-{state.best_global_step}")):
+        for name, checksum in json.loads((folder / "sha256.json").read_bytes()).items():
+            if pooch.file_hash(folder / name) != checksum:
+                raise ValueError(f"{folder / name} has changed")
+    return state
+
+
 class ProgressLine(trainer_callback.ProgressCallback):
     """One line with loss and time left; below a notebook's cell plain text, without a widget."""
 
@@ -362,7 +414,7 @@ class ProgressLine(trainer_callback.ProgressCallback):
         if hasattr(get_ipython(), "kernel"):
             self.shown = display.display({"text/plain": ""}, raw=True, display_id=True)
             options |= {"file": self, "ascii": " #", "ncols": 90, "mininterval": 0.5}
-        self.training_bar = tqdm(**options, disable=not state.is_world_process_zero)
+        self.training_bar = tqdm(**options, position=0, disable=not state.is_world_process_zero)
 
     def write(self, text: str) -> None:
         """The notebook's line, as a file of tqdm's: what is written replaces it."""

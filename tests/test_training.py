@@ -6,15 +6,24 @@ import importlib.util
 import itertools
 import json
 import math
+import os
 import shutil
+import subprocess
+import sys
+import tempfile
+import warnings
 from dataclasses import FrozenInstanceError, asdict, replace
+from pathlib import Path
+from pickle import dumps
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import make_encoder
+from conftest import fuzz, make_encoder
+from hypothesis import given, settings, strategies
+from safetensors import SafetensorError
 from test_losses import by_loops
 from torch import nn
 from torch.nn.functional import cross_entropy
@@ -25,7 +34,7 @@ from transformers import (
     TrainerState,
 )
 
-from lclkit import analysis, augment, batches, data, losses, models, paper, training
+from lclkit import analysis, augment, batches, data, files, losses, models, paper, results, training
 from lclkit.batches import Batches
 from lclkit.training import Config, LabelAwareTrainer, train
 
@@ -102,6 +111,12 @@ class Recorder(TrainerCallback):
         ("reduction", "none"),
         ("augmentation", "clean"),
         ("alpha", 1.5),
+        ("alpha", 0),  # nothing would train the classifier
+        ("epochs", 10**20),
+        ("batch_size", 2**31),
+        ("seed", 10**20),
+        ("temperature", "inf"),
+        ("clip_norm", float("inf")),
         ("dropout", -0.1),
         ("replaced", 2),
         ("clip_norm", 0),
@@ -240,11 +255,58 @@ def test_train_refuses(made_dataset, config, tmp_path, changes, options, message
         train(made_dataset, config(**changes), tmp_path, **options)
 
 
-def test_a_place_that_cannot_be_written_is_found_first(made_dataset, config, tmp_path, monkeypatch):
+@pytest.fixture
+def no_work(monkeypatch):
+    """Nothing long is begun."""
     monkeypatch.setattr(batches, "prepare", lambda *_: pytest.fail("it began"))
+
+
+@pytest.mark.parametrize("out", ["file", "file/runs", "a\0b"])
+def test_a_place_that_cannot_be_written_is_found_first(
+    made_dataset, config, tmp_path, no_work, out
+):
     (tmp_path / "file").write_text("not a folder")
-    with pytest.raises(OSError):
-        train(made_dataset, config(), tmp_path / "file" / "runs")
+    with pytest.raises(OSError, match=r"^cannot write to .*made-lcl-.*; mend it, or name another$"):
+        train(made_dataset, config(), tmp_path / out)
+
+
+def test_a_path_near_the_limit_is_found_first(made_dataset, config, tmp_path, no_work):
+    """All that is written below it has longer names."""
+    limit = os.pathconf(tmp_path, "PC_PATH_MAX") if hasattr(os, "pathconf") else 260
+    out = tmp_path
+    while len(os.fsencode(out)) < limit - 260:
+        out /= "x" * 100
+    for name in ("x" * 256, "x" * (limit - 80 - len(os.fsencode(out)))):
+        with pytest.raises(OSError, match="too long"):
+            train(made_dataset, config(), out / name)
+
+
+NAMES = {
+    "a" * 232: "a" * 80,
+    "感情データ集" * 20: "感情データ集" * 4 + "感情",
+    ".hidden": "hidden",
+    "../up": "-up",
+    "with späce ('1')": "with späce ('1')",
+    "a:b*c?": "a-b-c-",
+    "[x]*": "[x]-",
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_name_of_any_letters_gives_a_folder_that_is_found(made_dataset, config, tmp_path, name):
+    result = train(replace(made_dataset, name=name), config("ce"), tmp_path)
+    assert result.folder.name.startswith(f"{NAMES[name]}-ce-seed0-")
+    assert list(tmp_path.iterdir()) == [result.folder] and result.summary["dataset"] == name
+    assert [run.folder for run in results.find([tmp_path])] == [result.folder]
+
+
+def test_home_is_expanded(made_dataset, config, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    result = train(made_dataset, config("ce"), "~/runs")
+    assert result.folder.parent == tmp_path / "runs"
+    assert train(made_dataset, config("ce"), "~/runs").folder == result.folder
+    assert capsys.readouterr().out.startswith("finished earlier, read from ~/runs/made-ce-")
 
 
 # --- The folder of a run --------------------------------------------------------------------------
@@ -396,10 +458,10 @@ def test_a_finished_run_gets_its_model_later(made_dataset, config, tmp_path):
     first = train(made_dataset, config("scl"), tmp_path)
     before = {file.name: file.read_bytes() for file in first.folder.iterdir()}
     again = train(made_dataset, config("scl"), tmp_path, save=True)
-    files = {file.name: file for file in again.folder.iterdir()}
-    assert set(files) == {*before, "model"} and list(tmp_path.iterdir()) == [first.folder]
-    assert all(files[name].read_bytes() == content for name, content in before.items())
-    model = AutoModelForSequenceClassification.from_pretrained(files["model"])
+    after = {file.name: file for file in again.folder.iterdir()}
+    assert set(after) == {*before, "model"} and list(tmp_path.iterdir()) == [first.folder]
+    assert all(after[name].read_bytes() == content for name, content in before.items())
+    model = AutoModelForSequenceClassification.from_pretrained(after["model"])
     p = model.predict(list(made_dataset.test.text))[1]
     np.testing.assert_allclose(p, first.probabilities(), atol=1e-5)
 
@@ -544,7 +606,7 @@ FORMULAS = [
     {"detach_weights": True},
     {"augmentation": "none"},
     {"alpha": 0.1, "temperature": 0.1},
-    {"alpha": 0.0},
+    {"alpha": 1e-3},
     {"loss": "scl"},
     {"loss": "ce"},
     {"loss": "ce", "augmentation": "none"},
@@ -793,9 +855,31 @@ def test_training_that_fails_says_where(made_dataset, config, tmp_path):
     assert not list(tmp_path.glob("made*"))
 
 
-def test_out_of_memory_says_what_helps(made_dataset, config, tmp_path, monkeypatch):
+@pytest.mark.parametrize("loss", ["ce", "lcl"])
+def test_the_last_step_may_fail_too(made_dataset, config, tmp_path, loss):
+    """One step an epoch: its loss is finite, what the networks say after it is not."""
+    settings = config(loss, batch_size=60, lr=1e30)
+    with pytest.raises(FloatingPointError, match=f"^{loss} seed 0: .* not finite in step 1 or"):
+        train(made_dataset, settings, tmp_path)
+    assert not list(tmp_path.glob("made*"))
+
+
+ON_CPU = (
+    "[enforce fail] . DefaultCPUAllocator: can't allocate memory: you tried to allocate 2 bytes."
+)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),
+        RuntimeError("MPS backend out of memory (MPS allocated: 1 GB)"),
+        RuntimeError(ON_CPU),
+    ],
+)
+def test_out_of_memory_says_what_helps(made_dataset, config, tmp_path, monkeypatch, error):
     def loss(*_, **__):
-        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+        raise error
 
     monkeypatch.setattr(losses, "lcl_loss", loss)
     advice = "^lcl seed 0: .*memory does not suffice.* gradient_checkpointing=True .* batch_size "
@@ -939,20 +1023,276 @@ def test_a_stopped_run_goes_on(made_dataset, config, tmp_path, changes):
     assert_same(result, expected)
 
 
-@pytest.mark.slow
-def test_checkpoints_that_are_not_whole_are_passed_over(finished, made_dataset, config, tmp_path):
-    """Their state, which is written last, is not there, or was cut off."""
-    settings = config(epochs=2)
+@pytest.fixture(scope="module")
+def stopped(made_dataset, config, tmp_path_factory):
+    """A run of three epochs, and the folder of one that was stopped after two."""
+    settings = config("ce", epochs=3)
+    expected = train(made_dataset, settings, tmp_path_factory.mktemp("unbroken"))
+    out = tmp_path_factory.mktemp("stopped")
     with pytest.raises(KeyboardInterrupt):
-        train(made_dataset, settings, tmp_path, callbacks=[Stop(1)])
+        train(made_dataset, settings, out, callbacks=[Stop(2)])
+    return settings, expected, out
+
+
+def go_on(made_dataset, settings, out):
+    """The run, and the warnings about checkpoints."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        result = train(made_dataset, settings, out)
+    assert list(out.iterdir()) == [result.folder]
+    return result, [str(w.message) for w in caught if "damaged" in str(w.message)]
+
+
+@pytest.mark.slow
+def test_checkpoints_that_are_not_whole_are_passed_over(stopped, made_dataset, tmp_path):
+    """What is written last is not there, or was cut off: a kill, or a full disk."""
+    settings, expected, out = stopped
+    shutil.copytree(out, tmp_path, dirs_exist_ok=True)
     (work,) = tmp_path.iterdir()
     for step, state in ((8, ""), (12, '{"epoch": 2.0, "log_his'), (16, None)):
         torn = work / f"checkpoint-{step}"
+        shutil.rmtree(torn, ignore_errors=True)
         torn.mkdir()
         (torn / "model.safetensors").write_bytes(b"half")
         if state is not None:
             (torn / "trainer_state.json").write_text(state)
-    assert_same(train(made_dataset, settings, tmp_path), finished["lcl"])
+    result, said = go_on(made_dataset, settings, tmp_path)
+    assert_same(result, expected)
+    named = [f"{work}/checkpoint-{step} is damaged, and removed: " for step in (16, 12, 8)]
+    assert all(words.startswith(name) for words, name in zip(said, named, strict=True))
+
+
+def flip(file):
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
+DAMAGE = {
+    "flipped": flip,
+    "zeroed": lambda file: file.write_bytes(bytes(file.stat().st_size)),
+    "truncated": lambda file: file.write_bytes(file.read_bytes()[:-1]),
+    "empty": lambda file: file.write_bytes(b""),
+    "missing": lambda file: file.unlink(),
+    "a folder": lambda file: (file.unlink(), file.mkdir()),
+    "of other content": lambda file: torch.save({"foreign": [1]}, file),
+}
+PARTS = ("model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json")
+CASES = [("flipped", part) for part in (*PARTS, "sha256.json")]
+CASES += [*zip(DAMAGE, ["sha256.json", *PARTS, "optimizer.pt"], strict=True)][1:]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("damage, part", CASES)
+def test_a_damaged_checkpoint_is_not_taken_up(stopped, made_dataset, tmp_path, part, damage):
+    """The one before it is, and the numbers are those of a run that was never stopped."""
+    settings, expected, out = stopped
+    shutil.copytree(out, tmp_path, dirs_exist_ok=True)
+    newest = next(tmp_path.iterdir()) / "checkpoint-8"
+    DAMAGE[damage](newest / part)
+    result, said = go_on(made_dataset, settings, tmp_path)
+    assert_same(result, expected)
+    assert said[0].startswith(f"{newest} is damaged, and removed: ") and len(said) <= 2
+    if part in PARTS[:4]:
+        assert part in said[0]
+
+
+@pytest.mark.slow
+def test_a_checkpoint_of_another_moment_is_not_taken_up(stopped, made_dataset, tmp_path):
+    """Each file is sound, but not the one that was written with the others."""
+    settings, expected, out = stopped
+    shutil.copytree(out, tmp_path, dirs_exist_ok=True)
+    (work,) = tmp_path.iterdir()
+    shutil.copy(work / "checkpoint-4" / "optimizer.pt", work / "checkpoint-8" / "optimizer.pt")
+    result, said = go_on(made_dataset, settings, tmp_path)
+    assert_same(result, expected)
+    assert "optimizer.pt has changed" in said[0] and len(said) == 1
+
+
+@pytest.mark.slow
+def test_a_damaged_best_epoch_is_not_restored(made_dataset, config, tmp_path, monkeypatch):
+    """The last epoch is sound, but is not what the run would end with."""
+    reached = [40, 10, 20]
+    values = iter([*reached, 0, 0, *reached[:2], *reached, 0, 0])
+    monkeypatch.setattr(analysis, "scores", lambda *_: {"accuracy": next(values)})
+    settings = config("ce", epochs=3)
+    expected = train(made_dataset, settings, tmp_path / "unbroken")
+    out = tmp_path / "broken"
+    with pytest.raises(KeyboardInterrupt):
+        train(made_dataset, settings, out, callbacks=[Stop(2)])
+    (work,) = out.iterdir()
+    flip(work / "checkpoint-4" / "model.safetensors")
+    result, said = go_on(made_dataset, settings, out)
+    assert [words.split(" is ")[0][-12:] for words in said] == ["checkpoint-8", "checkpoint-4"]
+    assert all("checkpoint-4/model.safetensors has changed" in words for words in said)
+    pd.testing.assert_frame_equal(result.predictions, expected.predictions, check_exact=True)
+
+
+class Code:
+    """What a pickle may do when it is read."""
+
+    def __init__(self, file):
+        self.file = file
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.file),)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", [*PARTS[1:4], "training_args.bin"])
+@pytest.mark.parametrize("write", [torch.save, lambda code, file: file.write_bytes(dumps(code))])
+def test_no_code_of_a_checkpoint_runs(stopped, made_dataset, tmp_path, monkeypatch, part, write):
+    """Not even where its checksum is made to fit."""
+    settings, expected, out = stopped
+    shutil.copytree(out, tmp_path / "runs")
+    checkpoint = next((tmp_path / "runs").iterdir()) / "checkpoint-8"
+    write(Code(tmp_path / "executed"), checkpoint / part)
+    sums = {
+        file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in checkpoint.iterdir()
+    }
+    (checkpoint / "sha256.json").write_text(
+        json.dumps({n: sums[n] for n in sums if "sha" not in n})
+    )
+    if part == "training_args.bin":  # which nothing reads
+        assert_same(go_on(made_dataset, settings, tmp_path / "runs")[0], expected)
+    else:
+        with pytest.raises(Exception, match="(?i)weights.only"):
+            train(made_dataset, settings, tmp_path / "runs")
+    assert not (tmp_path / "executed").exists()
+
+
+@pytest.mark.slow
+@settings(max_examples=fuzz or 4)
+@given(strategies.data())
+def test_whatever_happens_to_checkpoints_the_numbers_stay(stopped, made_dataset, tmp_path, drawn):
+    run, expected, out = stopped
+    with tempfile.TemporaryDirectory(dir=tmp_path) as folder:
+        copied = shutil.copytree(out, Path(folder, "runs"))
+        paths = sorted(path for path in copied.rglob("*") if path.is_file())
+        for file in drawn.draw(
+            strategies.lists(strategies.sampled_from(paths), max_size=3, unique=True)
+        ):
+            content = bytearray(file.read_bytes())
+            where = drawn.draw(strategies.integers(0, len(content) - 1))
+            kind = drawn.draw(strategies.sampled_from(["flip", "cut", "delete", "zeros"]))
+            if kind == "flip":
+                content[where] ^= 1 << drawn.draw(strategies.integers(0, 7))
+            if kind == "cut":
+                del content[where:]
+            if kind == "zeros":
+                content[where : where + 64] = bytes(len(content[where : where + 64]))
+            file.unlink()
+            if kind != "delete":
+                file.write_bytes(content)
+        assert_same(go_on(made_dataset, run, copied)[0], expected)
+
+
+# --- What a finished run's folder may hold --------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "damage, file",
+    [
+        ("empty", "result.json"),
+        ("empty", "predictions.csv"),
+        ("empty", "similarity.csv"),
+        ("missing", "predictions.csv"),
+        ("missing", "result.json"),
+        ("half", "result.json"),
+    ],
+)
+def test_half_a_run_is_named_kept_and_run_again(
+    finished, made_dataset, config, tmp_path, file, damage
+):
+    expected = finished["ce"]
+    folder = shutil.copytree(expected.folder, tmp_path / expected.folder.name)
+    (folder / "model").mkdir()  # as of a run that was saved
+    (folder / "model" / "mine.txt").write_text("not to be lost")
+    if damage == "missing":
+        (folder / file).unlink()
+    else:
+        content = (folder / file).read_bytes()
+        (folder / file).write_bytes(content[: len(content) // 2 if damage == "half" else 0])
+    with pytest.warns(UserWarning, match="^run again, and kept as ") as caught:
+        again = train(made_dataset, config("ce", epochs=2), tmp_path)
+    assert_same(again, expected)
+    (aside,) = tmp_path.glob(f".{folder.name}.damaged-*")
+    assert (aside / "model" / "mine.txt").read_text() == "not to be lost"
+    assert any(aside.name in str(warning.message) for warning in caught)
+    assert [run.folder for run in results.find([tmp_path])] == [folder]
+
+
+def test_a_file_in_the_place_of_a_run_is_kept_aside(finished, made_dataset, config, tmp_path):
+    name = finished["ce"].folder.name
+    (tmp_path / name).write_text("mine")
+    with pytest.warns(UserWarning, match="run again, and kept as"):
+        again = train(made_dataset, config("ce", epochs=2), tmp_path)
+    assert_same(again, finished["ce"])
+    assert [f.read_text() for f in tmp_path.glob(f".{name}.damaged-*")] == ["mine"]
+
+
+def test_reading_a_finished_run_writes_nothing(finished, made_dataset, config, monkeypatch):
+    """It may lie where one must not write."""
+    monkeypatch.setattr(files, "writable", lambda *_: pytest.fail("it wrote"))
+    folder = finished["ce"].folder
+    before = folder.parent.stat().st_mtime_ns, folder.stat().st_mtime_ns
+    assert train(made_dataset, config("ce", epochs=2), folder.parent).folder == folder
+    assert (folder.parent.stat().st_mtime_ns, folder.stat().st_mtime_ns) == before
+
+
+@pytest.mark.slow
+def test_leftovers_of_a_finished_run_are_removed(finished, made_dataset, config, tmp_path):
+    """Those of a process that was killed when it had written the run, and those of its model."""
+    expected = finished["ce"]
+    folder = shutil.copytree(expected.folder, tmp_path / expected.folder.name)
+    work = tmp_path / f".{folder.name}.unfinished"
+    (work / "checkpoint-8").mkdir(parents=True)
+    (folder / ".0a1b2c3d-model").mkdir()
+    train(made_dataset, config("ce", epochs=2), tmp_path)
+    assert list(tmp_path.iterdir()) == [folder]
+    train(made_dataset, config("ce", epochs=2), tmp_path, save=True)
+    assert not list(folder.glob(".*")) and (folder / "model").is_dir()
+
+
+@pytest.mark.slow
+def test_of_two_processes_one_does_the_run(tmp_path, tiny_electra, made_dataset, config):
+    """At the same moment; both have the same result, and nothing else is left."""
+    code = (
+        "import conftest, sys; from lclkit.training import Config, train\n"
+        "dataset = conftest.made_dataset.__wrapped__()\n"
+        "config = Config(encoder=sys.argv[1], epochs=3, batch_size=8, lr=5e-3, loss='ce')\n"
+        "print(train(dataset, config, sys.argv[2], save=True).summary['scores'])"
+    )
+    command = [sys.executable, "-c", code, tiny_electra, str(tmp_path)]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
+    pipes = {"stdout": subprocess.PIPE, "text": True, "env": environment}
+    processes = [subprocess.Popen(command, **pipes) for _ in range(2)]
+    outputs = [process.communicate()[0].splitlines()[-1] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0] and outputs[0] == outputs[1]
+    (folder,) = tmp_path.iterdir()
+    assert (folder / "model").is_dir() and not list(folder.glob(".*"))
+
+
+FULL = [
+    OSError(28, "No space left on device"),
+    OSError(122, "Disk quota exceeded"),
+    SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"),
+    RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 64 vs 0"),
+]
+
+
+@pytest.mark.parametrize("error", FULL, ids=str)
+def test_a_full_disk_says_where_and_what_to_do(made_dataset, config, tmp_path, monkeypatch, error):
+    def full(*_, **__):
+        raise error
+
+    with monkeypatch.context() as patched, pytest.raises(OSError) as told:
+        patched.setattr(LabelAwareTrainer, "_save_checkpoint", full)
+        train(made_dataset, config("ce"), tmp_path)
+    advice = f": free space in {tmp_path}, then call again: what is finished is kept"
+    assert str(told.value) == f"{error}{advice}"
+    assert train(made_dataset, config("ce"), tmp_path).summary["texts"] == 32
 
 
 @pytest.mark.slow
@@ -978,10 +1318,15 @@ def test_a_model_that_cannot_be_saved_takes_no_result_with_it(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(models, "save", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(OSError, match="No space left on device: free space in .* is kept$"):
         train(made_dataset, config("ce"), tmp_path, save=True)
+    (run,) = results.find([tmp_path])
     monkeypatch.undo()
-    assert train(made_dataset, config("ce"), tmp_path).summary["texts"] == 32
+    trained = []
+    monkeypatch.setattr(LabelAwareTrainer, "train", lambda *_, **__: trained.append(1))
+    again = train(made_dataset, config("ce"), tmp_path, save=True)  # not trained again
+    assert again.summary == run.summary and (run.folder / "model").is_dir() and not trained
+    assert list(tmp_path.iterdir()) == [run.folder]
 
 
 @pytest.mark.slow
