@@ -133,13 +133,8 @@ def test_writable_says_which_folder_why_and_what_to_do(tmp_path):
         with pytest.raises(OSError) as refused:
             files.writable(folder)
         message = str(refused.value)
-<<<<<<< HEAD
-        assert message.startswith(f"cannot write to the folder {folder} (")
-        assert message.endswith("; name another folder, or make this one yours to write")
-=======
         assert message.startswith(f"cannot write to {folder} (")
         assert message.endswith("; mend it, or name another")
->>>>>>> wt-train
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
