@@ -18,14 +18,15 @@ from hashlib import sha256
 from itertools import product
 from pathlib import Path
 
-import yaml
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, Field, create_model
+from ruamel.yaml import YAML  # of 1.2: 3e-5 is a number, 010 ten, and no key stands twice
 
 from lclkit import files, paper
 
 PLANS = Path(__file__).parents[1] / "notebooks" / "plans"
 STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+read_yaml = YAML(typ="safe", pure=True).load
 LIFELINE = os.pipe()  # nothing is written to it, and it closes when this process ends
 
 
@@ -78,10 +79,13 @@ def expand(
         names = ", ".join(sorted(path.stem for path in PLANS.glob("*.yml")))
         raise ValueError(f"plan: expected a file or one of {names}; found {plan!r}")
     own = {"seed": 0, "lesson": False, "out": ""}  # no plan says them
-    conditions = [condition.lower().replace(" ", "").partition("=") for condition in only]
-    runs = {}
+    runs, conditions = {}, []
     try:
-        content = Plan.model_validate(yaml.safe_load(file.read_text(encoding="utf-8")))
+        for condition in only:
+            name, _, values = condition.lower().replace(" ", "").partition("=")
+            wanted = [read_yaml(value) if value else "" for value in values.split(",")]
+            conditions.append((name, [str(value).lower() for value in wanted]))
+        content = Plan.model_validate(read_yaml(file))
         notebook = (file.parent / content.notebook).resolve()
         inspected = papermill.inspect_notebook(str(notebook))
         defaults = {name: ast.literal_eval(about["default"]) for name, about in inspected.items()}
@@ -90,7 +94,7 @@ def expand(
         for seed, values in product(range(content.seeds), _choices(content.grid)):
             parameters: dict = check.model_validate(values).model_dump() | own | {"seed": seed}
             settings = parameters | parameters.get("changes", {})
-            if all(str(settings.get(k)).lower() in some.split(",") for k, _, some in conditions):
+            if all(str(settings.get(name)).lower() in wanted for name, wanted in conditions):
                 identity = {"notebook": notebook.name, "parameters": parameters, "hashes": {}}
                 if "loss" in parameters:
                     identity |= _training(parameters, download)
@@ -211,8 +215,7 @@ def _do(run: Run, environment: dict[str, str]) -> None:
     task = [run.notebook, run.folder / run.notebook.name, json.dumps(parameters), 60 * run.minutes]
     command = [sys.executable, "-u", "-X", "utf8", "-m", "lclkit.plans", *map(str, task)]
     start = time.monotonic()
-    with contextlib.suppress(OSError):  # nobody reads, as after `| head`
-        print(f"started: {run.folder}", flush=True)
+    print(f"started: {run.folder}", flush=True)
     with open(run.folder / "log.txt", "wb") as log:
         options = {"env": environment, "stdin": LIFELINE[0], "stdout": log, "stderr": log}
         code = subprocess.run(command, **options).returncode
@@ -220,17 +223,15 @@ def _do(run: Run, environment: dict[str, str]) -> None:
     text = Path(log.name).read_text(encoding="utf-8", errors="replace")
     errors = re.findall(r"^[\w.]*[A-Z]\w*(?:Error|Exception): .*", text, re.M)
     reason = [f"ended with status {code}, see log.txt", *errors][-1] if code else ""
-    memory = re.search(r"Peak memory: ([\d.]+) GB", text)
     if re.search(r"^Timeout \(", text, re.M):
         reason = f"took longer than its limit of {run.minutes:g} minutes"
     elif "Kernel died" in reason:
-        reason += f", perhaps out of memory ({memory and memory[0]}): fewer --jobs may help"
+        reason += ", perhaps out of memory: fewer --jobs may help"
     record = {"state": "failed" if reason else "finished", "reason": reason, "seconds": seconds}
-    record |= {"memory_gb": float(memory[1]) if memory else None, "identity": run.identity}
+    record |= {"identity": run.identity, **files.provenance()}
     with files.whole(run.folder / "run.json") as file:
-        file.write_text(json.dumps(record | files.provenance(), indent=1))
-    with contextlib.suppress(OSError):
-        print(f"{reason or 'finished'}: {run.folder}", flush=True)
+        file.write_text(json.dumps(record, indent=1))
+    print(f"{reason or 'finished'}: {run.folder}", flush=True)
 
 
 def execute(notebook: Path, executed: Path, parameters: dict, *arguments: str) -> None:
@@ -250,11 +251,4 @@ if __name__ == "__main__":  # the process of one run, which ends when the runner
     # The limit, for a kernel too that hangs outside Python, or does not see that we have ended.
     end = f"faulthandler.dump_traceback_later({seconds}, exit=True, file=sys.__stderr__)"
     limited = f"--IPKernelApp.exec_lines=import faulthandler, sys; {end}"
-    try:
-        execute(Path(notebook), Path(executed), json.loads(values), limited)
-    finally:
-        if sys.platform != "win32":  # which does not tell
-            import resource
-
-            peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss  # of the kernel
-            print(f"Peak memory: {peak * (1 if sys.platform == 'darwin' else 1024) / 1e9:.2f} GB")
+    execute(Path(notebook), Path(executed), json.loads(values), limited)

@@ -118,14 +118,12 @@ def train(
     name = f"{files.safe_name(dataset.name)}-{config.loss}-seed{config.seed}-{key}"
     folder = Path(out).expanduser().absolute() / name
     work = folder.with_name(f".{name}.unfinished")
-    if result := finished(folder, work, save):
-        processes.print(f"finished earlier, read from {Path(out) / name}")
-        return result
-    files.writable(work)  # what cannot be written is found before the first step
     lock = f"lclkit-{sha256(bytes(folder)).hexdigest()[:16]}-{processes.process_index}.lock"
     with FileLock(Path(tempfile.gettempdir(), lock)):  # who comes second waits, and reads
-        if result := finished(folder, work, save):
-            return result
+        if folder.is_dir() and (not save or (folder / "model").is_dir()):
+            processes.print(f"finished earlier, read from {Path(out) / name}")
+            return Result.load(folder)
+        files.writable(work)  # what cannot be written is found before the first step
         networks, stem = build(dataset, config, encoder)
         try:
             texts = batches.prepare(dataset, config, encoder, stem)
@@ -151,20 +149,6 @@ def train(
             raise
         processes.wait_for_everyone()
     return Result.load(folder)
-
-
-def finished(folder: Path, work: Path, save: bool) -> Result | None:
-    """The run in a folder, if there is one. Half a run is put aside, with a warning."""
-    try:
-        result = Result.load(folder)
-        if not save or (folder / "model").is_dir():
-            shutil.rmtree(work, ignore_errors=True)
-            return result
-    except (OSError, ValueError) as error:
-        if folder.exists():
-            aside = folder.rename(folder.with_name(f".{folder.name}.damaged-{time.time_ns()}"))
-            warnings.warn(f"run again, and kept as {aside.name}: {error}", stacklevel=3)
-    return None
 
 
 def describe(device: torch.device) -> str:
@@ -338,7 +322,6 @@ class LabelAwareTrainer(Trainer, trainer_callback.TrainerCallback):
 
     def evaluate(self, *_, **__) -> dict[str, float]:
         """Validation accuracy of both networks, in percent; Φ's chooses the best epoch."""
-        start = time.perf_counter()
         row = {"epoch": round(self.state.epoch), **pd.concat(self.logged).mean()}
         labels = self.texts.labels["valid"].numpy()
         for name, network in self.model.named_children():
@@ -346,8 +329,7 @@ class LabelAwareTrainer(Trainer, trainer_callback.TrainerCallback):
             self.require_finite(pd.DataFrame(said["logits"]))
             row[f"valid_{name}"] = analysis.scores(labels, said["logits"].argmax(1))["accuracy"]
         metrics = {"eval_phi": row["valid_phi"], "eval_history": row}
-        metrics["eval_seconds_of_training"] = start - self.epoch_began
-        metrics["eval_seconds"] = time.perf_counter() - start
+        metrics["eval_seconds"] = time.perf_counter() - self.epoch_began
         self.log(metrics)
         self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
@@ -378,15 +360,13 @@ class LabelAwareTrainer(Trainer, trainer_callback.TrainerCallback):
         for name, parts in tables.items():
             pd.concat(parts).to_csv(folder / f"{name}.csv", index=False, float_format="%.6g")
         rows = [row for row in self.state.log_history if "eval_phi" in row]
-        trained = sum(row["eval_seconds_of_training"] for row in rows)
         summary = {
             "scores": scores,
             "best_epoch": 1 + int(np.argmax([row["eval_phi"] for row in rows])),  # the first (15)
             "history": [row["eval_history"] for row in rows],
             "parameters": sum(p.numel() for p in self.model.parameters() if p.requires_grad),
             "texts": len(self.texts),
-            "texts_per_second": round(len(rows) * sum(map(len, self.batches.batches)) / trained, 1),
-            "seconds": round(trained + sum(row["eval_seconds"] for row in rows), 1),
+            "seconds": round(sum(row["eval_seconds"] for row in rows), 1),
             "device": describe(self.args.device),
             "device_type": self.args.device.type,
         }

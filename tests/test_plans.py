@@ -150,12 +150,13 @@ GOOD = "seeds: 2\ngrid: {number: [1, 2], word: two}\n"
         ("[1, 2]", "[" * 2_000, "made.yml.*recursion"),
         ("[1, 2]", "2020-01-01", "number.*valid integer"),
         ("two", "2020-01-01", "word.*valid string"),
-        ("two", "yes", "word.*valid string.*True"),
         ("two", "010", "word.*valid string"),
-        ("two", "1:30", "word.*valid string"),
+        ("[1, 2]", "1:30", "number.*valid integer"),
+        ("[1, 2]", "yes", "number.*valid integer"),
+        ("seeds: 2", "seeds: 2\nseeds: 3", 'made.yml.*duplicate key "seeds"'),
         ("two", "", "word.*valid string.*None"),
         ("number", "1", "made.yml.*Keys should be strings|made.yml.*valid string"),
-        ("number", "[a, b]", "made.yml.*unhashable"),
+        ("number", "[a, b]", "made.yml.*Keys should be strings"),
         ("number", "\xff", "nummer|Extra inputs"),
         ("grid: ", "gird: ", "grid.*required"),
         ("{number: [1, 2], word: two}", "[number, word]", "grid.*valid dictionary"),
@@ -195,8 +196,8 @@ def refused(file, tmp_path, message):
         (b"", "valid dictionary"),
         (b"[1, 2]", "valid dictionary"),
         (b"just words", "valid dictionary"),
-        ("grid: {word: größer}".encode("latin-1"), "utf-8"),
-        (bytes(range(256)), "utf-8"),
+        ("grid: {word: größer}".encode("latin-1"), "unacceptable character"),
+        (bytes(range(256)), "unacceptable character"),
         (b"grid: {", "line 1"),
     ],
 )
@@ -273,6 +274,7 @@ def test_expansion_order_and_identity(plan, tmp_path, monkeypatch):
         return [run.folder for run in plans.expand(file, tmp_path, only)]
 
     assert chosen("loss=ce", "seed=1") == [runs[7].folder]
+    assert chosen("lr=1e-4", "seed=0") == [runs[6].folder]  # as a number, not as it is spelled
     assert chosen("form=printed,painted", "seed=0") == [runs[3].folder, runs[4].folder]
     assert chosen(" Form = Printed", "detach_weights=true", "seed = 0") == [runs[3].folder]
     for only in ("los=ce", "loss=all", "loss", "loss=", "=ce", "seed=0x"):
@@ -409,17 +411,13 @@ def test_runs_that_fail_hang_or_are_killed(plan, quick_start, tmp_path, capfd, m
     assert hangs.record()["reason"] == "took longer than its limit of 0.12 minutes"
     assert 7 <= hangs.record()["seconds"] < 20
     assert died.record()["reason"] == "ended with status -9, see log.txt"
-    reason = (
-        r".*Kernel died, perhaps out of memory \(Peak memory: 0\.\d+ GB\): fewer --jobs may help"
-    )
-    assert re.fullmatch(reason, killed.record()["reason"])
+    said = "Kernel died, perhaps out of memory: fewer --jobs may help"
+    assert killed.record()["reason"].endswith(said)
     for run in (hangs, killed):
         assert (run.folder / "made.ipynb").is_file()
     wait(lambda: not any(map(is_alive, kernels(tmp_path))), 20)
     assert (good.folder / "made.ipynb").is_file()
     assert "Ψ" in (good.folder / "log.txt").read_text(encoding="utf-8")
-    for run in (bad, good):
-        assert 0.03 < run.record()["memory_gb"] < 4
     assert {"versions", "git_commit", "identity"} <= good.record().keys()
     assert (good.folder / "threads").read_text() == "3"
     assert f"AssertionError: too small: {bad.folder}" in capfd.readouterr().out
@@ -589,7 +587,7 @@ def test_a_file_system_without_locks(plan, stub, tmp_path, monkeypatch, number):
 def test_an_out_that_cannot_be_written(plan, stub, tmp_path):
     (tmp_path / "file").write_text("")
     (run,) = plans.expand(plan("grid: {}"), tmp_path / "file")
-    with pytest.raises(OSError, match="cannot write to the folder"):
+    with pytest.raises(OSError, match="cannot write to"):
         plans.replicate([run])
     assert not stub
 
@@ -599,17 +597,6 @@ def test_out_in_the_home_folder(plan, tmp_path, monkeypatch):
     monkeypatch.setenv("USERPROFILE", str(tmp_path))
     (run,) = plans.expand(plan("grid: {}"), Path("~/runs"))
     assert run.folder.parents[1] == (tmp_path / "runs").resolve()
-
-
-@pytest.mark.slow
-def test_runs_go_on_when_nobody_reads(plan, quick_start, tmp_path):
-    """As after `lclkit replicate smoke | head -1`."""
-    file = plan("seeds: 2\ngrid: {}")
-    command = [sys.executable, "-m", "lclkit", "replicate", file, "--out", tmp_path / "runs"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as runner:
-        runner.stdout.readline()
-        runner.stdout.close()
-    assert states(plans.expand(file, tmp_path / "runs")) == ["finished"] * 2
 
 
 @pytest.mark.slow
