@@ -120,8 +120,9 @@ def train(
     work = folder.with_name(f".{name}.unfinished")
     lock = f"lclkit-{sha256(bytes(folder)).hexdigest()[:16]}-{processes.process_index}.lock"
     with FileLock(Path(tempfile.gettempdir(), lock)):  # who comes second waits, and reads
-        if folder.is_dir() and (not save or (folder / "model").is_dir()):
+        if folder.exists() and (not save or (folder / "model").is_dir()):
             processes.print(f"finished earlier, read from {Path(out) / name}")
+            shutil.rmtree(work, ignore_errors=True)
             return Result.load(folder)
         files.writable(work)  # what cannot be written is found before the first step
         networks, stem = build(dataset, config, encoder)

@@ -326,7 +326,7 @@ def test_a_run_writes_a_complete_folder(finished, made_dataset, config, loss):
     assert set(summary) == {
         *("config", "dataset", "data_hash", "encoder_hash", "results_version", "classes"),
         *("scores", "best_epoch", "history", "parameters", "texts", "options"),
-        *("texts_per_second", "seconds", "device", "device_type"),
+        *("seconds", "device", "device_type"),
         *("versions", "git_commit", "finished"),
     }
     assert summary["config"] == asdict(config(loss, epochs=2))
@@ -1190,7 +1190,6 @@ def test_whatever_happens_to_checkpoints_the_numbers_stay(stopped, made_dataset,
 # --- What a finished run's folder may hold --------------------------------------------------------
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "damage, file",
     [
@@ -1202,34 +1201,27 @@ def test_whatever_happens_to_checkpoints_the_numbers_stay(stopped, made_dataset,
         ("half", "result.json"),
     ],
 )
-def test_half_a_run_is_named_kept_and_run_again(
-    finished, made_dataset, config, tmp_path, file, damage
-):
+def test_half_a_run_is_refused_by_name(finished, made_dataset, config, tmp_path, file, damage):
+    """Before the first step; nothing of it is touched."""
     expected = finished["ce"]
     folder = shutil.copytree(expected.folder, tmp_path / expected.folder.name)
-    (folder / "model").mkdir()  # as of a run that was saved
-    (folder / "model" / "mine.txt").write_text("not to be lost")
     if damage == "missing":
         (folder / file).unlink()
     else:
         content = (folder / file).read_bytes()
         (folder / file).write_bytes(content[: len(content) // 2 if damage == "half" else 0])
-    with pytest.warns(UserWarning, match="^run again, and kept as ") as caught:
-        again = train(made_dataset, config("ce", epochs=2), tmp_path)
-    assert_same(again, expected)
-    (aside,) = tmp_path.glob(f".{folder.name}.damaged-*")
-    assert (aside / "model" / "mine.txt").read_text() == "not to be lost"
-    assert any(aside.name in str(warning.message) for warning in caught)
-    assert [run.folder for run in results.find([tmp_path])] == [folder]
+    before = sorted(path.name for path in folder.iterdir())
+    with pytest.raises(ValueError, match=f"{folder.name}.*move it away"):
+        train(made_dataset, config("ce", epochs=2), tmp_path)
+    assert sorted(path.name for path in folder.iterdir()) == before
 
 
-def test_a_file_in_the_place_of_a_run_is_kept_aside(finished, made_dataset, config, tmp_path):
+def test_a_file_in_the_place_of_a_run_is_refused(finished, made_dataset, config, tmp_path):
     name = finished["ce"].folder.name
     (tmp_path / name).write_text("mine")
-    with pytest.warns(UserWarning, match="run again, and kept as"):
-        again = train(made_dataset, config("ce", epochs=2), tmp_path)
-    assert_same(again, finished["ce"])
-    assert [f.read_text() for f in tmp_path.glob(f".{name}.damaged-*")] == ["mine"]
+    with pytest.raises(ValueError, match=f"{name}.*move it away"):
+        train(made_dataset, config("ce", epochs=2), tmp_path)
+    assert (tmp_path / name).read_text() == "mine"
 
 
 def test_reading_a_finished_run_writes_nothing(finished, made_dataset, config, monkeypatch):
