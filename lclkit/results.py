@@ -16,9 +16,6 @@ from lclkit import analysis, files
 
 RESULTS_VERSION = 4  # raise it when the same settings would give other numbers
 PREFIXES = {"phi": "p", "psi": "w"}  # network -> prefix of its probabilities in predictions.csv
-SPLITS = ("valid", "test")  # the splits that a run predicts
-NEEDED = {"dataset", "config", "classes", "texts", "scores", "seconds"}  # of each summary
-LIMIT = 500_000_000  # bytes of a packed file's table
 
 
 @dataclass(frozen=True)
@@ -43,24 +40,21 @@ class Result:
         try:
             summary, *tables = [(folder / name).read_text(encoding="utf-8") for name in names]
             frames = [pd.read_csv(io.StringIO(table)) for table in tables]
-            return cls(Path(str(folder)), json.loads(summary), *frames)._checked()
+            result = cls(Path(str(folder)), json.loads(summary), *frames)
+            if result.summary["results_version"] != RESULTS_VERSION:
+                raise ValueError(f"expected results_version {RESULTS_VERSION}")
+            classes = len(result.summary["classes"])
+            if not result.predictions[["label", "predicted"]].isin(range(classes)).all(axis=None):
+                raise ValueError(f"a label is not one of {classes} classes")
+            for split in ("valid", "test"):
+                result.similarity(split).reshape(classes, classes)
+                for network in PREFIXES:
+                    p = result.probabilities(network, split).reshape(-1, classes)
+                    analysis.topk_entropy(p, 1)
+            return result
         except Exception as error:  # what damaged files raise has no kind of its own
             reason = f"{type(error).__name__}: {error}"[:200]
             raise ValueError(f"{folder} is no whole run of this version ({reason})") from error
-
-    def _checked(self) -> "Result":
-        if self.summary["results_version"] != RESULTS_VERSION or not NEEDED <= self.summary.keys():
-            raise ValueError(f"expected results_version {RESULTS_VERSION}, {', '.join(NEEDED)}")
-        labels = range(len(self.summary["classes"]))
-        p, w, c = ([f"{letter}_{label}" for label in labels] for letter in "pwc")
-        p += w if "w_0" in self.predictions else []
-        values = {"split": SPLITS, "label": labels, "predicted": labels}
-        fit = self.predictions.filter(values).isin(values).all(axis=None)
-        fit &= [*self.predictions] == [*values, *p] and len(self.similarities) == 2 * len(c)
-        if not fit or {*self.similarities} != {"split", "label", *c}:
-            raise ValueError(f"its tables do not fit {len(c)} classes")
-        analysis.topk_entropy(self.predictions[p].to_numpy().reshape(-1, len(c)), 1)
-        return self
 
     def rows(self, split: str = "test") -> pd.DataFrame:
         """The predictions for one split, in the order of its texts."""
@@ -100,14 +94,10 @@ def _folders(source: Path) -> list:
         summaries = glob.glob("**/result.json", root_dir=source, recursive=True)
         return sorted((source / summary).parent for summary in summaries)
     try:
-        packed = zipfile.ZipFile(source)
-        if any(file.file_size > LIMIT for file in packed.infolist()):
-            raise ValueError("a file in it is too large")
-        inside = zipfile.Path(packed).iterdir()
+        inside = zipfile.Path(source).iterdir()
         return [folder for folder in inside if (folder / "result.json").exists()]
-    except Exception as error:
-        warnings.warn(f"left out: {source} is damaged, or no packed file ({error})", stacklevel=3)
-        return []
+    except Exception:  # as above; it is no run either, which `find` tells
+        return [source]
 
 
 def pack_results(results: Iterable[Result], file: str | Path, predictions: bool = True) -> None:
