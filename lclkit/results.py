@@ -16,6 +16,7 @@ from lclkit import analysis, files
 
 RESULTS_VERSION = 4  # raise it when the same settings would give other numbers
 PREFIXES = {"phi": "p", "psi": "w"}  # network -> prefix of its probabilities in predictions.csv
+SPLITS = ("valid", "test")  # the splits that a run predicts
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Result:
             classes = len(result.summary["classes"])
             if not result.predictions[["label", "predicted"]].isin(range(classes)).all(axis=None):
                 raise ValueError(f"a label is not one of {classes} classes")
-            for split in ("valid", "test"):
+            for split in SPLITS:
                 result.similarity(split).reshape(classes, classes)
                 for network in PREFIXES:
                     p = result.probabilities(network, split).reshape(-1, classes)
@@ -79,32 +80,32 @@ def find(places: Iterable[str | Path]) -> list[Result]:
     for place in map(Path, places):
         if not place.exists():
             raise FileNotFoundError(f"{place}: expected a folder of runs, or a packed file")
-        for source in [place, *sorted(place.glob("*.zip"))]:
-            for folder in _folders(source):
-                if folder.name not in kept or kept[folder.name].predictions.empty:
-                    try:
-                        kept[folder.name] = Result.load(folder)
-                    except ValueError as error:
-                        warnings.warn(f"left out: {error}", stacklevel=2)
+        for folder in _folders(place):
+            if folder.name not in kept or kept[folder.name].predictions.empty:
+                try:
+                    kept[folder.name] = Result.load(folder)
+                except ValueError as error:
+                    warnings.warn(f"left out: {error}", stacklevel=2)
     return list(kept.values())
 
 
-def _folders(source: Path) -> list:
-    if source.is_dir():  # none of hidden folders, whose runs are not finished
-        summaries = glob.glob("**/result.json", root_dir=source, recursive=True)
-        return sorted((source / summary).parent for summary in summaries)
-    try:
-        inside = zipfile.Path(source).iterdir()
-        return [folder for folder in inside if (folder / "result.json").exists()]
-    except Exception:  # as above; it is no run either, which `find` tells
-        return [source]
+def _folders(place: Path) -> list:
+    # None of hidden folders, whose runs are not finished.
+    summaries = glob.glob("**/result.json", root_dir=place, recursive=True)
+    folders = sorted((place / summary).parent for summary in summaries)
+    for file in [place] if place.is_file() else sorted(place.glob("*.zip")):
+        try:
+            inside = zipfile.Path(file).iterdir()
+            folders += [folder for folder in inside if (folder / "result.json").exists()]
+        except Exception:  # as above; `find` says that it is no run
+            folders.append(file)
+    return folders
 
 
 def pack_results(results: Iterable[Result], file: str | Path, predictions: bool = True) -> None:
-    """Write the folders of runs to one small .zip file, which appears whole or not at all.
+    """Write the folders of runs, with four digits, to one small .zip file, whole or not at all.
 
-    It holds summaries, similarities and predictions, with four digits; no text is in it. Without
-    `predictions` these have no rows when read back.
+    Without `predictions` these have no rows when read back.
     """
     with files.whole(Path(file)) as new, zipfile.ZipFile(new, "w", zipfile.ZIP_BZIP2) as packed:
         for result in results:

@@ -57,12 +57,11 @@ def fetch(name: str, places: Sequence[Path]) -> Path:
     print(f"Downloading {name}: {source.citation}. Licence: {source.licence}.", flush=True)
     pooch.get_logger().setLevel("WARNING")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=target.parent) as work:
+        with tempfile.TemporaryDirectory(dir=files.writable(places[-1])) as work:
             for file, origin in downloads.items():
                 address, sha256 = origin["address"], origin["sha256"]
                 pooch.retrieve(address, sha256, file, work, unpack, progressbar=True)
-            target.mkdir(exist_ok=True)
+            target.mkdir(parents=True, exist_ok=True)
             for file in missing:
                 next(Path(work).rglob(file)).replace(target / file)
     except Exception as error:  # of the net, a wrong hash, an archive: they are of all kinds
@@ -113,9 +112,8 @@ def read(name: str, folder: Path, variant: str) -> pd.DataFrame:
             match = re.fullmatch(source.header if number == 1 and source.header else line, text)
             if match is None:
                 raise DataError(f"{folder / file}, line {number} is not as expected: {text[:40]!r}")
-            if match.groupdict():  # a header has no named parts
-                parts.append(match.groupdict() | {"split": about["split"]})
-    rows = pd.DataFrame(parts)
+            parts.append(match.groupdict() | {"split": about["split"]})
+    rows = pd.DataFrame(parts).dropna()  # a header has no named parts
     for pattern, replacement in source.cleaning.get(variant, source.cleaning["default"]):
         rows = rows.assign(text=[re.sub(pattern, replacement, text) for text in rows.text])
     if source.names:  # lines whose label has no name are left out

@@ -324,7 +324,7 @@ def test_whatever_happens_to_a_run(pair, tmp_path, generated):
             p = result.probabilities(network, split)
             assert p.shape[1] == classes and np.allclose(p.sum(1), 1, atol=2e-3)
         assert set(result.rows(split).label) <= set(range(classes))
-    assert len(result.similarities) == 2 * classes
+        assert result.similarity(split).shape == (classes, classes)
 
 
 def test_other_files_in_a_zip_are_left_out(results, tmp_path):
