@@ -29,8 +29,7 @@ def doctor() -> int:
 
     from lclkit import models, sources
 
-    gpu = torch.cuda.is_available()
-    print("device:", torch.cuda.get_device_name() if gpu else "CPU, enough for the demo")
+    print("device:", torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU")
     needs = [line for line in requires("lclkit") or () if "extra" not in line]
     tasks = {re.split(r"[^\w.-]", line)[0]: version for line in needs}
     tasks |= dict.fromkeys(sources.SOURCES, lambda x: sources.find(x) or "not here: lclkit fetch")
@@ -60,13 +59,11 @@ def fetch(
     places = [to.expanduser()] if to else sources.search_path()
 
     def data_set(name: str) -> str:
-        if not check:
-            return f"here, {sources.fetch(name, places)}"
-        folder = sources.find(name, places)
-        if not folder:
+        if check and not sources.find(name, places):
             raise data.DataError(f"{name}: missing in {', '.join(map(str, places))}")
-        data.load(name, to)
-        return f"ok, {folder}"
+        if check:
+            data.load(name, to)
+        return f"{'ok' if check else 'here'}, {sources.fetch(name, places)}"
 
     tasks = dict.fromkeys(names, data_set)
     if encoders:
@@ -148,7 +145,7 @@ def _run(name: str, out: Path, parameters: dict) -> None:
     from lclkit import plans
 
     folder = files.writable(out)
-    executed, page = folder / name, folder / name.replace("ipynb", "html")
+    executed, page = folder / name, (folder / name).with_suffix(".html")
     parameters |= {"profile": folder.name, "out": str(folder.parent)}
     print(f"Running {name}. Stop it whenever you like: what is finished is kept.")
     try:
@@ -156,12 +153,9 @@ def _run(name: str, out: Path, parameters: dict) -> None:
     except PapermillExecutionError as error:
         sys.exit(f"{error.ename}: {error.evalue}; see {executed}")
     print(f"\nNotebook     {executed}\nFigures      {folder / 'figures'}")
-    try:
-        with files.whole(page) as file:
-            file.write_text(HTMLExporter().from_filename(str(executed))[0], encoding="utf-8")
-        print(f"as HTML      {page}")
-    except Exception as error:  # the page is optional: what is above stands
-        print(f"as HTML      could not be written: {error}", file=sys.stderr)
+    with files.whole(page) as file:
+        file.write_text(HTMLExporter().from_filename(str(executed))[0], encoding="utf-8")
+    print(f"as HTML      {page}")
 
 
 def _stop(number: int, _: object) -> None:
@@ -177,11 +171,8 @@ def main() -> None:
     if sys.stdout:  # not every terminal has every letter
         sys.stdout.reconfigure(errors="replace", line_buffering=True)
     try:
-        if os.path.expanduser("~") == "~":  # a user without a name: libraries fail one by one
-            raise OSError("no home folder: set HOME to a folder that can be written to")
         if not NOTEBOOKS.is_dir() and sys.argv[1:2] in (["demo"], ["report"], ["replicate"]):
-            address = metadata("lclkit")["Project-URL"].split()[-1]
-            raise FileNotFoundError(f"no notebooks are here: run this in a clone of {address}")
+            raise FileNotFoundError(f"no notebooks: clone the {metadata('lclkit')['Project-URL']}")
         app()
     except (ValueError, OSError, RuntimeError, ImportError, yaml.YAMLError) as error:
         reason = re.sub("For further information.*", "", str(error))  # of pydantic

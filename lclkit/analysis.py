@@ -1,7 +1,6 @@
 """Scores, entropy (Eq. 7), confusable classes, intervals, and tests of a gain."""
 
 from collections.abc import Iterable, Sequence
-from itertools import combinations
 
 import numpy as np
 import pandas as pd
@@ -41,8 +40,7 @@ def entropy_curve(
     """Mean top-k entropy for each k (Figure 2); with labels, of right and wrong ones apart too.
 
     probabilities: ``(seeds, N, C)``. labels: ``(N,)``. Returns rows of k, predictions ("all",
-    "right", "wrong") and `summarise` of the seeds' means in bits, of those seeds that have any such
-    predictions. Raises ValueError as `topk_entropy` does.
+    "right", "wrong") and `summarise` of the means in bits of seeds that have any. Raises as above.
     """
     groups = {"all": np.ones(probabilities.shape[:2], dtype=bool)}
     if labels is not None:
@@ -74,7 +72,7 @@ def confusable_pairs(counts: np.ndarray) -> list[tuple[int, int, float]]:
     """
     texts = np.add.outer(counts.sum(1), counts.sum(1))
     shares = (counts + counts.T) / np.maximum(1, texts)
-    pairs = [(i, j, shares[i, j]) for i, j in combinations(range(len(counts)), 2)]
+    pairs = [(i, j, share) for (i, j), share in np.ndenumerate(shares) if i < j]
     return sorted(pairs, key=lambda pair: -pair[2])
 
 

@@ -50,9 +50,8 @@ def confusions(counts: dict, classes: tuple[str, ...]) -> tuple[Figure, pd.DataF
     """
     shares = {loss: 100 * c / np.maximum(1, c.sum(1, keepdims=True)) for loss, c in counts.items()}
     first = next(iter(shares.values()))
-    confused = (first + first.T)[np.triu_indices(len(first), 1)] / 2  # of each two classes
-    tree = hierarchy.linkage(100 - confused, "average", optimal_ordering=True)
-    order = hierarchy.leaves_list(tree)
+    apart = 100 - (first + first.T)[np.triu_indices(len(first), 1)] / 2  # each two classes
+    order = hierarchy.leaves_list(hierarchy.linkage(apart, "average", optimal_ordering=True))
     labels = [label(classes[index]) for index in order]
     size = 2.4 + 0.2 * len(classes) + 0.1 * max(0, *(len(name) - 16 for name in labels))  # inches
     figure, axes = plt.subplots(1, len(shares), figsize=(size * len(shares), size), squeeze=False)
@@ -85,10 +84,9 @@ def entropy_curves(curves: pd.DataFrame, panels: str = "") -> Figure:
         for loss, rows in part.groupby("loss", sort=False):
             (lines[loss.upper()],) = axis.plot(rows.k, rows["mean"], markersize=5, **STYLES[loss])
             color = STYLES[loss]["color"]
-            axis.fill_between(rows.k, rows.low, rows.high, color=color, alpha=0.2, linewidth=0)
+            axis.fill_between(rows.k, rows.low, rows.high, color=color, **_LOOKS["band"])
         axis.set(title=title, xlabel="k, the number of classes looked at")
         axis.xaxis.get_major_locator().set_params(integer=True)
     axes[0, 0].set_ylabel("mean entropy (bits)")
-    title = "line: mean of the seeds\nband: its 95 % interval"
-    figure.legend(lines.values(), lines, title=title, alignment="left", loc="outside right upper")
+    figure.legend(lines.values(), lines, **_LOOKS["legend"])
     return figure

@@ -17,8 +17,6 @@ from lclkit import analysis, files
 RESULTS_VERSION = 4  # raise it when the same settings would give other numbers
 PREFIXES = {"phi": "p", "psi": "w"}  # network -> prefix of its probabilities in predictions.csv
 SPLITS = ("valid", "test")  # the splits that a run predicts
-NEEDED = {"dataset", "config", "classes", "texts", "scores", "seconds"}  # of each summary
-LIMIT = 500_000_000  # bytes of a packed file's table
 
 
 @dataclass(frozen=True)
@@ -43,24 +41,21 @@ class Result:
         try:
             summary, *tables = [(folder / name).read_text(encoding="utf-8") for name in names]
             frames = [pd.read_csv(io.StringIO(table)) for table in tables]
-            return cls(Path(str(folder)), json.loads(summary), *frames)._checked()
+            result = cls(Path(str(folder)), json.loads(summary), *frames)
+            if result.summary["results_version"] != RESULTS_VERSION:
+                raise ValueError(f"expected results_version {RESULTS_VERSION}")
+            classes = len(result.summary["classes"])
+            if not result.predictions[["label", "predicted"]].isin(range(classes)).all(axis=None):
+                raise ValueError(f"a label is not one of {classes} classes")
+            for split in SPLITS:
+                result.similarity(split).reshape(classes, classes)
+                for network in PREFIXES:
+                    p = result.probabilities(network, split).reshape(-1, classes)
+                    analysis.topk_entropy(p, 1)
+            return result
         except Exception as error:  # what damaged files raise has no kind of its own
             reason = f"{type(error).__name__}: {error}"[:200]
             raise ValueError(f"{folder} is no whole run of this version ({reason})") from error
-
-    def _checked(self) -> "Result":
-        if self.summary["results_version"] != RESULTS_VERSION or not NEEDED <= self.summary.keys():
-            raise ValueError(f"expected results_version {RESULTS_VERSION}, {', '.join(NEEDED)}")
-        labels = range(len(self.summary["classes"]))
-        p, w, c = ([f"{letter}_{label}" for label in labels] for letter in "pwc")
-        p += w if "w_0" in self.predictions else []
-        values = {"split": SPLITS, "label": labels, "predicted": labels}
-        fit = self.predictions.filter(values).isin(values).all(axis=None)
-        fit &= [*self.predictions] == [*values, *p] and len(self.similarities) == 2 * len(c)
-        if not fit or {*self.similarities} != {"split", "label", *c}:
-            raise ValueError(f"its tables do not fit {len(c)} classes")
-        analysis.topk_entropy(self.predictions[p].to_numpy().reshape(-1, len(c)), 1)
-        return self
 
     def rows(self, split: str = "test") -> pd.DataFrame:
         """The predictions for one split, in the order of its texts."""
@@ -85,36 +80,32 @@ def find(places: Iterable[str | Path]) -> list[Result]:
     for place in map(Path, places):
         if not place.exists():
             raise FileNotFoundError(f"{place}: expected a folder of runs, or a packed file")
-        for source in [place, *sorted(place.glob("*.zip"))]:
-            for folder in _folders(source):
-                if folder.name not in kept or kept[folder.name].predictions.empty:
-                    try:
-                        kept[folder.name] = Result.load(folder)
-                    except ValueError as error:
-                        warnings.warn(f"left out: {error}", stacklevel=2)
+        for folder in _folders(place):
+            if folder.name not in kept or kept[folder.name].predictions.empty:
+                try:
+                    kept[folder.name] = Result.load(folder)
+                except ValueError as error:
+                    warnings.warn(f"left out: {error}", stacklevel=2)
     return list(kept.values())
 
 
-def _folders(source: Path) -> list:
-    if source.is_dir():  # none of hidden folders, whose runs are not finished
-        summaries = glob.glob("**/result.json", root_dir=source, recursive=True)
-        return sorted((source / summary).parent for summary in summaries)
-    try:
-        packed = zipfile.ZipFile(source)
-        if any(file.file_size > LIMIT for file in packed.infolist()):
-            raise ValueError("a file in it is too large")
-        inside = zipfile.Path(packed).iterdir()
-        return [folder for folder in inside if (folder / "result.json").exists()]
-    except Exception as error:
-        warnings.warn(f"left out: {source} is damaged, or no packed file ({error})", stacklevel=3)
-        return []
+def _folders(place: Path) -> list:
+    # None of hidden folders, whose runs are not finished.
+    summaries = glob.glob("**/result.json", root_dir=place, recursive=True)
+    folders = sorted((place / summary).parent for summary in summaries)
+    for file in [place] if place.is_file() else sorted(place.glob("*.zip")):
+        try:
+            inside = zipfile.Path(file).iterdir()
+            folders += [folder for folder in inside if (folder / "result.json").exists()]
+        except Exception:  # as above; `find` says that it is no run
+            folders.append(file)
+    return folders
 
 
 def pack_results(results: Iterable[Result], file: str | Path, predictions: bool = True) -> None:
-    """Write the folders of runs to one small .zip file, which appears whole or not at all.
+    """Write the folders of runs, with four digits, to one small .zip file, whole or not at all.
 
-    It holds summaries, similarities and predictions, with four digits; no text is in it. Without
-    `predictions` these have no rows when read back.
+    Without `predictions` these have no rows when read back.
     """
     with files.whole(Path(file)) as new, zipfile.ZipFile(new, "w", zipfile.ZIP_BZIP2) as packed:
         for result in results:

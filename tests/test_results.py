@@ -15,7 +15,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lclkit import results as module
 from lclkit.results import RESULTS_VERSION, Result, find, pack_results
 
 CLASSES = ("food", "travel", "weather")
@@ -192,23 +191,20 @@ DAMAGE = {  # what somebody else, a killed machine or an older kit leaves in a r
     "older": lambda run: change(
         run / "result.json", '"results_version": 4', '"results_version": 3'
     ),
-    "without scores": lambda run: change(run / "result.json", '"scores"', '"points"'),
     "not UTF-8": lambda run: (run / "result.json").write_bytes(b'{"a": "caf\xe9"}'),
     "a folder": lambda run: ((run / "result.json").unlink(), (run / "result.json").mkdir()),
     "of an older kit": lambda run: (run / "similarity.csv").unlink(),
     "half a run": lambda run: (run / "predictions.csv").unlink(),
     "an empty table": lambda run: (run / "predictions.csv").write_text(""),
     "a binary table": lambda run: (run / "similarity.csv").write_bytes(bytes(range(256))),
-    "a diverged run": table("predictions", r"[\d.]+\n", "nan\n"),
+    "a diverged run": table("predictions", r",[\d.]+\n", ",nan\n"),
     "a missing probability": table("predictions", r",[\d.]+\n", ",\n"),
     "a word for a probability": table("predictions", r",[\d.]+\n", ",high\n"),
     "infinite": table("predictions", r",[\d.]+\n", ",inf\n"),
     "below 0": table("predictions", r",([\d.]+),[\d.]+\n", r",1.5,-0.5\n"),
     "a row too long": table("predictions", r"\n", "\nvalid,0,0,1,0,0,1,0,0,0,0\n"),
     "a column more": table("predictions", "w_2", "w_2,p_3"),
-    "columns swapped": table("predictions", "p_0,p_1", "p_1,p_0"),
     "a column less": table("predictions", "predicted", "guessed"),
-    "another split": table("predictions", "valid,", "dev,"),
     "a label that no class has": table("predictions", "valid,0", "valid,3"),
     "a label below 0": table("predictions", "valid,0", "valid,-1"),
     "similarities of two classes": table("similarity", "c_2", "d"),
@@ -237,11 +233,6 @@ def test_a_damaged_run_gives_way_to_a_whole_one_of_its_name(pair, tmp_path):
     assert {result.folder.name for result in found} == {"made-good", "made-bad"}
 
 
-def bomb(file):
-    with zipfile.ZipFile(file, "a", zipfile.ZIP_BZIP2) as packed:
-        packed.writestr("made-bomb/result.json", "0" * 3_000_000)
-
-
 def torn(share):
     return lambda file: file.write_bytes(file.read_bytes()[: int(share * file.stat().st_size)])
 
@@ -259,15 +250,11 @@ SPOILT = {
     "not a zip": lambda file: file.write_text("what this is"),
     "zeros": lambda file: file.write_bytes(bytes(10_240)),
     "a broken directory": flip_directory,
-    "a bomb": bomb,
 }
 
 
 @pytest.mark.parametrize("spoil", SPOILT.values(), ids=SPOILT)
-def test_a_packed_file_that_cannot_be_read_is_left_out_and_named(
-    pair, tmp_path, monkeypatch, spoil
-):
-    monkeypatch.setattr(module, "LIMIT", 1_000_000)
+def test_a_packed_file_that_cannot_be_read_is_left_out_and_named(pair, tmp_path, spoil):
     made(tmp_path / "made-alone")
     shutil.copy(pair / "runs.zip", tmp_path / "bad.zip")
     spoil(tmp_path / "bad.zip")
@@ -337,7 +324,7 @@ def test_whatever_happens_to_a_run(pair, tmp_path, generated):
             p = result.probabilities(network, split)
             assert p.shape[1] == classes and np.allclose(p.sum(1), 1, atol=2e-3)
         assert set(result.rows(split).label) <= set(range(classes))
-    assert len(result.similarities) == 2 * classes
+        assert result.similarity(split).shape == (classes, classes)
 
 
 def test_other_files_in_a_zip_are_left_out(results, tmp_path):
