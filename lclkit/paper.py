@@ -3,7 +3,6 @@
 import os
 import tomllib
 from collections import namedtuple
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -14,8 +13,10 @@ from lclkit import files
 ENCODER = "google/electra-base-discriminator"  # section 4.2
 _DATA = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
 
-# A number of Tables 1 to 5, see [tables] in paper.toml; sd and n are None for a quoted one.
-Printed = namedtuple("Printed", "table dataset classes model metric split mean sd n")
+# A number of Tables 1 to 5, see [results] in paper.toml; sd and n are None for a quoted one.
+Printed = namedtuple(
+    "Printed", "table dataset classes model metric split mean sd n", defaults=[None, None]
+)
 # A t-test on test accuracy, see [tests] there; relation: "=", "<" or ">", before p.
 PrintedTest = namedtuple("PrintedTest", "section dataset classes better worse t p relation n")
 
@@ -75,30 +76,17 @@ def settings(dataset: str, recipe: str = "released") -> dict:
     """
     if recipe not in RECIPES:
         raise ValueError(f"recipe: expected one of {', '.join(RECIPES)}; found {recipe!r}")
-    return _DATA["usual"] | _DATA["own"].get(dataset.split("-")[0], {}) | RECIPES[recipe]
-
-
-def _recipe(name: str) -> dict:
-    return {field: sides.get(name) for field, sides in _DATA["recipes"].items()}
-
-
-def _results() -> Iterator[Printed]:
-    for number, table in _DATA["tables"].items():
-        for model, row in table["rows"].items():
-            for (dataset, classes, metric), cell in zip(table["columns"], row.split(), strict=True):
-                if cell != ".":
-                    mean, sd = cell.rstrip(")").split("(")
-                    spread = (None, None) if sd == "-" else (float(sd), table["n"])
-                    key = number, dataset, classes, model, metric, table["split"]
-                    yield Printed(*key, float(mean), *spread)
+    own = dataset.removesuffix("-released").removesuffix("-paper").removesuffix("-stratified")
+    return _DATA["usual"] | _DATA["own"].get(own, {}) | RECIPES[recipe]
 
 
 COMMON = _DATA["common"]  # fields of training.Config that are alike in both recipes
 RIVALS = _DATA["rivals"]  # model of a table -> encoder, which is trained with cross-entropy
-RECIPES = {name: _recipe(name) for name in ("released", "paper")}
+_NONE = dict.fromkeys(_DATA["recipes"]["paper"])
+RECIPES = {name: _NONE | recipe for name, recipe in _DATA["recipes"].items()}
 SIZES = {name: tuple(texts) for name, texts in _DATA["datasets"].items()}
 SUBSETS = {name: tuple(row["classes"]) for name, row in _DATA["subsets"].items()}
 SUBSET_SIZES = {name: tuple(row["texts"]) for name, row in _DATA["subsets"].items()}
-RESULTS = tuple(_results())  # every number of Tables 1 to 5
+RESULTS = tuple(Printed(*row) for row in _DATA["results"]["rows"])
 TESTS = tuple(PrintedTest(**{"classes": "", "t": None} | row) for row in _DATA["tests"]["rows"])
 CLAIMS = {name: (claim["words"], claim["section"]) for name, claim in _DATA["claims"].items()}

@@ -133,6 +133,12 @@ def test_constants_are_those_of_the_recipes():
     }
 
 
+@pytest.mark.parametrize("dataset", ["isear-mine.csv", "isear-mine", "data/isear.csv", "isear-"])
+def test_data_of_ones_own_has_the_usual_values(dataset):
+    assert paper.settings(dataset) == paper.settings("supersense") != paper.settings("isear")
+    assert paper.profile("paper", dataset).settings["lr"] == 2e-5
+
+
 SMALL = {"encoder": "minilm", "pooling": "mean", "order": "length", "lr": 2e-4}
 
 
