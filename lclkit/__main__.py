@@ -8,7 +8,6 @@ import warnings
 from importlib.metadata import metadata, requires, version
 from pathlib import Path
 
-import yaml
 from typer import Argument, Option, Typer
 
 from lclkit import files, paper
@@ -171,10 +170,13 @@ def main() -> None:
     if sys.stdout:  # not every terminal has every letter
         sys.stdout.reconfigure(errors="replace", line_buffering=True)
     try:
+        if os.path.expanduser("~") == "~":  # a user without a name: libraries fail one by one
+            raise OSError("no home folder: set HOME to a folder that can be written to")
         if not NOTEBOOKS.is_dir() and sys.argv[1:2] in (["demo"], ["report"], ["replicate"]):
-            raise FileNotFoundError(f"no notebooks: clone the {metadata('lclkit')['Project-URL']}")
+            address = metadata("lclkit")["Project-URL"].split()[-1]
+            raise FileNotFoundError(f"no notebooks are here: run this in a clone of {address}")
         app()
-    except (ValueError, OSError, RuntimeError, ImportError, yaml.YAMLError) as error:
+    except (ValueError, OSError, RuntimeError, ImportError) as error:
         reason = re.sub("For further information.*", "", str(error))  # of pydantic
         print(" ".join(reason.split()), file=sys.stderr)
         sys.exit(2)

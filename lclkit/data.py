@@ -23,8 +23,8 @@ MISSING = ["", *"nan NaN NAN None null Null NULL NA N/A n/a #N/A <NA> NaT".split
 class Dataset:
     """Texts and labels in three splits; DataError where a text, its label or a class is no good.
 
-    classes: two names or more, in the order of the labels.
-    train, valid, test: frames with the columns `text` (str) and `label` (int index into `classes`).
+    classes: two names or more. train, valid, test: frames with the columns `text` (str) and
+    `label` (int index into `classes`).
     """
 
     name: str
@@ -122,8 +122,8 @@ def load(name: str | Path, root: str | Path | None = None, variant: str = "defau
     except (DataError, OSError, ValueError, csv.Error) as error:
         message = f"{name} is damaged or another version: {error}; move {folder} away and run:"
         raise DataError(f"{message} python -m lclkit fetch {name}") from None
-    known = {file: origin["sha256"] for file, origin in source.files.items()}
-    unknown = [file for file in known if pooch.file_hash(folder / file) != known[file]]
+    hashes = {file: pooch.file_hash(folder / file) for file in source.files}
+    unknown = [file for file in hashes if hashes[file] != source.files[file]["sha256"]]
     if unknown:
         doubt = "has an unknown hash; results may differ from those with the paper's data"
         warnings.warn(f"{name}: {', '.join(unknown)} in {folder} {doubt}", stacklevel=2)

@@ -17,6 +17,7 @@ from lclkit import analysis, files
 RESULTS_VERSION = 4  # raise it when the same settings would give other numbers
 PREFIXES = {"phi": "p", "psi": "w"}  # network -> prefix of its probabilities in predictions.csv
 SPLITS = ("valid", "test")  # the splits that a run predicts
+LIMIT = 500_000_000  # bytes of a packed file's table
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,9 @@ class Result:
             return result
         except Exception as error:  # what damaged files raise has no kind of its own
             reason = f"{type(error).__name__}: {error}"[:200]
-            raise ValueError(f"{folder} is no whole run of this version ({reason})") from error
+            raise ValueError(
+                f"{folder} is no whole run of this version ({reason}); move it away"
+            ) from error
 
     def rows(self, split: str = "test") -> pd.DataFrame:
         """The predictions for one split, in the order of its texts."""
@@ -80,26 +83,29 @@ def find(places: Iterable[str | Path]) -> list[Result]:
     for place in map(Path, places):
         if not place.exists():
             raise FileNotFoundError(f"{place}: expected a folder of runs, or a packed file")
-        for folder in _folders(place):
-            if folder.name not in kept or kept[folder.name].predictions.empty:
-                try:
-                    kept[folder.name] = Result.load(folder)
-                except ValueError as error:
-                    warnings.warn(f"left out: {error}", stacklevel=2)
+        for source in [place, *sorted(place.glob("*.zip"))]:
+            for folder in _folders(source):
+                if folder.name not in kept or kept[folder.name].predictions.empty:
+                    try:
+                        kept[folder.name] = Result.load(folder)
+                    except ValueError as error:
+                        warnings.warn(f"left out: {error}", stacklevel=2)
     return list(kept.values())
 
 
-def _folders(place: Path) -> list:
-    # None of hidden folders, whose runs are not finished.
-    summaries = glob.glob("**/result.json", root_dir=place, recursive=True)
-    folders = sorted((place / summary).parent for summary in summaries)
-    for file in [place] if place.is_file() else sorted(place.glob("*.zip")):
-        try:
-            inside = zipfile.Path(file).iterdir()
-            folders += [folder for folder in inside if (folder / "result.json").exists()]
-        except Exception:  # as above; `find` says that it is no run
-            folders.append(file)
-    return folders
+def _folders(source: Path) -> list:
+    if source.is_dir():  # none of hidden folders, whose runs are not finished
+        summaries = glob.glob("**/result.json", root_dir=source, recursive=True)
+        return sorted((source / summary).parent for summary in summaries)
+    try:
+        packed = zipfile.ZipFile(source)
+        if any(file.file_size > LIMIT for file in packed.infolist()):
+            raise ValueError("a file in it is too large")
+        inside = zipfile.Path(packed).iterdir()
+        return [folder for folder in inside if (folder / "result.json").exists()]
+    except Exception as error:
+        warnings.warn(f"left out: {source} is damaged, or no packed file ({error})", stacklevel=3)
+        return []
 
 
 def pack_results(results: Iterable[Result], file: str | Path, predictions: bool = True) -> None:

