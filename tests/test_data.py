@@ -472,7 +472,7 @@ def test_names_of_own_files(tmp_path, monkeypatch, name):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("USERPROFILE", str(tmp_path))
     assert data.own_files(f"~/{name}") == data.own_files(str(tmp_path / name)) == [tmp_path / name]
-    assert data.load(f"~/{name}").name == Path(name).stem
+    assert data.load(f"~/{name}").name == Path(name).stem.lstrip(".")
 
 
 def test_own_csv_that_is_missing_or_a_folder(tmp_path):
