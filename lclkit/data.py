@@ -23,8 +23,8 @@ MISSING = ["", *"nan NaN NAN None null Null NULL NA N/A n/a #N/A <NA> NaT".split
 class Dataset:
     """Texts and labels in three splits; DataError where a text, its label or a class is no good.
 
-    classes: two names or more. train, valid, test: frames with the columns `text` (str) and
-    `label` (int index into `classes`).
+    classes: two names or more, in the order of the labels. train, valid, test: frames with the
+    columns `text` (str) and `label` (int index into `classes`).
     """
 
     name: str

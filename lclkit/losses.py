@@ -117,17 +117,18 @@ def _all_rows(rows: Tensor, validate: bool = False) -> Tensor:
 
 
 @torch.no_grad()
-def _check(h: Tensor, labels: Tensor, log_w: Tensor | None, form: str, values: bool) -> None:
-    n = len(h)
-    if h.ndim != 2 or n == 0 or not h.is_floating_point():
-        raise ValueError(f"features: expected float (N > 0, d); found {h.dtype} {h.shape}")
+def _check(features: Tensor, labels: Tensor, log_w: Tensor | None, form: str, values: bool) -> None:
+    n = len(features)
+    if features.ndim != 2 or n == 0 or not features.is_floating_point():
+        found = f"{features.dtype} {tuple(features.shape)}"
+        raise ValueError(f"features: expected float (N > 0, d); found {found}")
     if labels.shape != (n,) or labels.is_floating_point():
         raise ValueError(f"labels: expected ({n},) integers; found {labels.dtype} {labels.shape}")
     if log_w is not None and (log_w.ndim != 2 or len(log_w) != n or not log_w.is_floating_point()):
         raise ValueError(f"log_weights: expected float ({n}, C); found {log_w.dtype} {log_w.shape}")
     if not values:
         return
-    sums = {"features: expected normalised rows; found norms": h.norm(dim=1)}
+    sums = {"features: expected normalised rows; found norms": features.norm(dim=1)}
     if log_w is not None:
         sums["log_weights: expected log-probabilities; found sums"] = log_w.exp().sum(1)
         low, high = labels.aminmax()

@@ -43,8 +43,8 @@ def profile(
 ) -> Profile:
     """The parameters of a notebook, as people type them; ValueError names what is no good.
 
-    name: "": $LCLKIT_PROFILE, else "demo". encoder: "": the profile's. others: more fields of
-    Profile; where `out` is given it is made and tried (OSError).
+    name: of a profile in paper.toml; "": $LCLKIT_PROFILE, else "demo". encoder: "": the profile's.
+    others: more fields of Profile; where `out` is given it is made and tried (OSError).
     """
     name = (os.environ.get("LCLKIT_PROFILE") or "demo") if name == "" else name
     given = {"profile": name, "dataset": dataset, "recipe": recipe, "encoder": encoder, **others}
