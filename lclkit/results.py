@@ -101,8 +101,7 @@ def _folders(source: Path) -> list:
         packed = zipfile.ZipFile(source)
         if any(file.file_size > LIMIT for file in packed.infolist()):
             raise ValueError("a file in it is too large")
-        inside = zipfile.Path(packed).iterdir()
-        return [folder for folder in inside if (folder / "result.json").exists()]
+        return list(zipfile.Path(packed).iterdir())
     except Exception as error:
         warnings.warn(f"left out: {source} is damaged, or no packed file ({error})", stacklevel=3)
         return []

@@ -341,7 +341,8 @@ def test_other_files_in_a_zip_are_left_out(results, tmp_path):
     pack_results(results, tmp_path / "runs.zip")
     with zipfile.ZipFile(tmp_path / "runs.zip", "a") as packed:
         packed.writestr("README.md", "what this is")
-    assert len(find([tmp_path / "runs.zip"])) == 3
+    with pytest.warns(UserWarning, match="README.md is no whole run"):
+        assert len(find([tmp_path / "runs.zip"])) == 3
 
 
 def test_needs_no_torch():
