@@ -136,7 +136,8 @@ def own_files(name: str) -> list[Path]:
     if path.name.lower().endswith(".csv"):
         return [path]
     three = [path / f"{split}.csv" for split in SPLITS]
-    return three if name not in sources.SOURCES and all(map(Path.is_file, three)) else []
+    built_in = name in ("supersense", *sources.SOURCES)
+    return three if all(map(Path.is_file, three)) and not built_in else []
 
 
 def _plain(text: object) -> str:
@@ -168,13 +169,14 @@ def _own(paths: Sequence[Path]) -> Dataset:
         reader = csv.reader(map(bytes.decode, lines), strict=True, skipinitialspace=True)
         try:
             header = [_plain(name) for name in next(filter(any, reader), [])]
-            if header.count("text") + header.count("label") != 2:
+            if (header.count("text"), header.count("label")) != (1, 1):
                 raise ValueError(f"not one column text and one label, but {header!r:.80}")
             for fields in filter(any, reader):
                 row = dict(zip(header, fields, strict=False))
                 label = " ".join(unicodedata.normalize("NFC", row.get("label", "")).split())
                 if len(fields) > len(header) or not _plain(row.get("text")) or label in MISSING:
-                    raise ValueError(f"no text, no label or too many fields in {fields!r:.80}")
+                    said = "no text, no label or one that means none, or too many fields"
+                    raise ValueError(f"{said} in {fields!r:.80}")
                 rows.append((split, row["text"].strip(), label))
         except (ValueError, csv.Error) as error:
             cure = 'save it as CSV UTF-8: commas between, quotes around texts with commas, "" for "'

@@ -1,5 +1,6 @@
 """Φ as a Hugging Face model. Saved beside the weights, this file imports nothing of lclkit."""
 
+import contextlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
+
+HUB = ("revision", "token", "cache_dir", "subfolder")  # what says where a model comes from
 
 
 class LabelAwareConfig(PreTrainedConfig):
@@ -30,8 +33,8 @@ def check(network: PreTrainedModel, tokenizer, wrong: set[str], part: str = "") 
     wrong = wrong | {name for name, w in network.named_parameters() if not w.isfinite().all()}
     wrong = sorted(name for name in wrong if name.startswith(part) and "pooler" not in name)
     size = len(network.get_input_embeddings().weight)
-    if tokenizer.pad_token is None or not size / 2 < len(tokenizer) <= size:  # few: of no file
-        wrong = ["the tokenizer"]
+    if tokenizer and (tokenizer.pad_token is None or not size / 2 < len(tokenizer) <= size):
+        wrong = ["the tokenizer (its words, or its padding token)"]
     if wrong:
         raise ValueError(f"{network.name_or_path}: damaged, or another's: {', '.join(wrong[:3])}")
 
@@ -47,6 +50,7 @@ class LabelAwareEncoderForSequenceClassification(PreTrainedModel):
     """Φ, the primary encoder: the only network used at test time (section 3.2, Figure 1)."""
 
     config_class = LabelAwareConfig
+    tokenizer = None  # the one that is saved beside the weights
     base_model_prefix = "backbone"
     supports_gradient_checkpointing = True
 
@@ -64,7 +68,9 @@ class LabelAwareEncoderForSequenceClassification(PreTrainedModel):
     def from_pretrained(cls, folder, *more, output_loading_info=False, **options):
         """As transformers does it. ValueError where weights or tokenizer are not whole."""
         model, found = super().from_pretrained(folder, *more, output_loading_info=True, **options)
-        model.tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        with contextlib.suppress(OSError, ValueError):  # beside weights alone there is none
+            hub = {name: options[name] for name in HUB if name in options}
+            model.tokenizer = AutoTokenizer.from_pretrained(folder, **hub, trust_remote_code=False)
         check(model, model.tokenizer, found["missing_keys"] | found["unexpected_keys"])
         return (model, found) if output_loading_info else model
 
@@ -96,6 +102,8 @@ class LabelAwareEncoderForSequenceClassification(PreTrainedModel):
 
     @torch.inference_mode()
     def _read(self, texts: list[str]) -> EncoderOutput:
+        if self.tokenizer is None:
+            raise ValueError(f"no tokenizer lies beside the weights in {self.name_or_path}")
         texts = texts.tolist() if hasattr(texts, "tolist") else texts  # of NumPy or pandas
         if not isinstance(texts, list | tuple):
             raise ValueError(f"texts: expected a list of strings; found {type(texts).__name__}")

@@ -54,8 +54,10 @@ class Run:
         records = {}
         for file in self.folder.parents[1].glob(f"*/{name}/run.json"):
             try:
-                record = {"seconds": 0} | json.loads(file.read_bytes())
-                records[record["state"], record["finished"], record["reason"], file] = record
+                record = json.loads(file.read_bytes())
+                record["seconds"] = float(record["seconds"])
+                key = [str(record[name]) for name in ("state", "finished", "reason")]
+                records[*key, file] = record
             except (OSError, ValueError, LookupError, TypeError):
                 warnings.warn(f"{file} is no record of a run: it counts for nothing", stacklevel=3)
         return [records[key] for key in sorted(records)]
@@ -82,9 +84,9 @@ def expand(
     runs, conditions = {}, []
     try:
         for condition in only:
-            name, _, values = condition.lower().replace(" ", "").partition("=")
+            name, _, values = condition.lower().partition("=")
             wanted = [read_yaml(value) if value else "" for value in values.split(",")]
-            conditions.append((name, [str(value).lower() for value in wanted]))
+            conditions.append((name.strip(), [str(value).lower() for value in wanted]))
         content = Plan.model_validate(read_yaml(file))
         notebook = (file.parent / content.notebook).resolve()
         inspected = papermill.inspect_notebook(str(notebook))
@@ -94,7 +96,7 @@ def expand(
         for seed, values in product(range(content.seeds), _choices(content.grid)):
             parameters: dict = check.model_validate(values).model_dump() | own | {"seed": seed}
             settings = parameters | parameters.get("changes", {})
-            if all(str(settings.get(name)).lower() in wanted for name, wanted in conditions):
+            if all(str(settings.get(name, [])).lower() in wanted for name, wanted in conditions):
                 identity = {"notebook": notebook.name, "parameters": parameters, "hashes": {}}
                 if "loss" in parameters:
                     identity |= _training(parameters, download)
@@ -216,14 +218,16 @@ def _do(run: Run, environment: dict[str, str]) -> None:
     command = [sys.executable, "-u", "-X", "utf8", "-m", "lclkit.plans", *map(str, task)]
     start = time.monotonic()
     print(f"started: {run.folder}", flush=True)
-    with open(run.folder / "log.txt", "wb") as log:
+    code = None  # of a run that did not end at its limit by itself
+    with open(run.folder / "log.txt", "wb") as log, contextlib.suppress(subprocess.TimeoutExpired):
         options = {"env": environment, "stdin": LIFELINE[0], "stdout": log, "stderr": log}
-        code = subprocess.run(command, **options).returncode
+        code = subprocess.run(command, timeout=60 * run.minutes + 60, **options).returncode
     seconds = round(time.monotonic() - start, 1)
     text = Path(log.name).read_text(encoding="utf-8", errors="replace")
     errors = re.findall(r"^[\w.]*[A-Z]\w*(?:Error|Exception): .*", text, re.M)
-    reason = [f"ended with status {code}, see log.txt", *errors][-1] if code else ""
-    if re.search(r"^Timeout \(", text, re.M):
+    said = f"ended with status {code}, see log.txt"  # another than 1 is of no exception
+    reason = {0: "", 1: [said, *errors][-1]}.get(code, said)
+    if code is None or code and re.search(r"^Timeout \(\d.*\)!$", text, re.M):
         reason = f"took longer than its limit of {run.minutes:g} minutes"
     elif "Kernel died" in reason:
         reason += ", perhaps out of memory: fewer --jobs may help"

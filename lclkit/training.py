@@ -2,9 +2,11 @@
 (lcl). Devices, precision, processes and checkpoints are `transformers.Trainer`'s. Numbers in
 brackets are those of notebook 04's list of what paper and authors' code do differently."""
 
+import contextlib
 import gc
 import json
 import math
+import os
 import re
 import shutil
 import tempfile
@@ -118,12 +120,16 @@ def train(
     name = f"{files.safe_name(dataset.name)}-{config.loss}-seed{config.seed}-{key}"
     folder = Path(out).expanduser().absolute() / name
     work = folder.with_name(f".{name}.unfinished")
-    lock = f"lclkit-{sha256(bytes(folder)).hexdigest()[:16]}-{processes.process_index}.lock"
-    with FileLock(Path(tempfile.gettempdir(), lock)):  # who comes second waits, and reads
-        if folder.exists() and (not save or (folder / "model").is_dir()):
-            processes.print(f"finished earlier, read from {Path(out) / name}")
-            shutil.rmtree(work, ignore_errors=True)
-            return Result.load(folder)
+    user_and_run = sha256(os.path.expanduser(f"~/{folder}").encode(errors="replace")).hexdigest()
+    lock = FileLock(Path(tempfile.gettempdir(), f"lclkit-{user_and_run[:16]}.lock"))
+    with lock if processes.is_main_process else contextlib.nullcontext():
+        processes.wait_for_everyone()  # who comes second waits, and reads
+        if folder.exists():
+            result = Result.load(folder)
+            if not save or (folder / "model").is_dir():
+                processes.print(f"finished earlier, read from {Path(out) / name}")
+                shutil.rmtree(work, ignore_errors=True)
+                return result
         files.writable(work)  # what cannot be written is found before the first step
         networks, stem = build(dataset, config, encoder)
         try:
@@ -144,7 +150,8 @@ def train(
         except Exception as error:
             if should_reduce_batch_size(error):
                 raise MemoryError(f"{config.loss} seed {config.seed}: {OUT_OF_MEMORY}") from error
-            if re.search("No space left|quota|inline_container", str(error)):  # the last is torch's
+            # As Linux, a quota, Windows and torch say it.
+            if re.search("No space|Disk quota|not enough space|inline_container", str(error)):
                 advice = f"free space in {folder.parent}, then call again: what is finished is kept"
                 raise OSError(f"{error}: {advice}") from error
             raise
