@@ -225,8 +225,9 @@ def _do(run: Run, environment: dict[str, str]) -> None:
     seconds = round(time.monotonic() - start, 1)
     text = Path(log.name).read_text(encoding="utf-8", errors="replace")
     errors = re.findall(r"^[\w.]*[A-Z]\w*(?:Error|Exception): .*", text, re.M)
-    said = f"ended with status {code}, see log.txt"  # another than 1 is of no exception
-    reason = {0: "", 1: [said, *errors][-1]}.get(code, said)
+    reason = f"ended with status {code}, see log.txt" if code else ""
+    if code == 1 and errors:  # another status is of no exception
+        reason = errors[-1]
     if code is None or code and re.search(r"^Timeout \(\d.*\)!$", text, re.M):
         reason = f"took longer than its limit of {run.minutes:g} minutes"
     elif "Kernel died" in reason:
@@ -243,7 +244,8 @@ def execute(notebook: Path, executed: Path, parameters: dict, *arguments: str) -
     import papermill
     from jupyter_client.kernelspec import KernelSpecManager
 
-    KernelSpecManager.kernel_dirs = ()  # none is looked for, and ipykernel's own is left
+    # None is looked for, and ipykernel's own is left.
+    KernelSpecManager.kernel_dirs = []  # type: ignore
     options = {"stdout_file": sys.stdout, "progress_bar": False, "kernel_name": "python3"}
     options |= {"stderr_file": sys.stderr, "extra_arguments": ["--log-level=ERROR", *arguments]}
     papermill.execute_notebook(notebook, executed, parameters, **options)

@@ -46,7 +46,8 @@ class Result:
             if result.summary["results_version"] != RESULTS_VERSION:
                 raise ValueError(f"expected results_version {RESULTS_VERSION}")
             classes = len(result.summary["classes"])
-            if not result.predictions[["label", "predicted"]].isin(range(classes)).all(axis=None):
+            labels = result.predictions[["label", "predicted"]].to_numpy()
+            if not np.isin(labels, range(classes)).all():
                 raise ValueError(f"a label is not one of {classes} classes")
             for split in SPLITS:
                 result.similarity(split).reshape(classes, classes)
