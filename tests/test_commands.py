@@ -262,7 +262,7 @@ def test_replicate(run, monkeypatch, capsys, tmp_path):
     def replicate(runs, *options):
         asked.append((len(runs), *options))
         runs[0].folder.mkdir(parents=True, exist_ok=True)
-        record = {"state": "failed", "reason": "too small", "finished": ""}
+        record = {"state": "failed", "reason": "too small", "finished": "", "seconds": 1}
         (runs[0].folder / "run.json").write_text(json.dumps(record))
 
     monkeypatch.setattr(plans, "replicate", replicate)
