@@ -164,6 +164,7 @@ def _own(paths: Sequence[Path]) -> Dataset:
     """One file, to be split, or three, of which the last, the test, stays as it is."""
     csv.field_size_limit(2**31 - 1)  # texts may be long
     rows = []
+    # The test first: of a text that comes again its row is the one that stays.
     for split, path in list(zip(SPLITS, paths, strict=False))[::-1]:
         lines = path.read_bytes().removeprefix(b"\xef\xbb\xbf").splitlines(keepends=True)
         reader = csv.reader(map(bytes.decode, lines), strict=True, skipinitialspace=True)

@@ -40,7 +40,7 @@ def writable(folder: str | Path) -> Path:
         path = Path(folder).expanduser().absolute()
         path.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path, prefix=f".{'long-' * 8}") as file:
-            file.write(b"some bytes")  # a full disk takes empty files
+            file.write(b"some bytes")  # a full disk takes empty files; names to come are long
     except (OSError, RuntimeError, ValueError) as error:
         raise OSError(f"cannot write to {folder} ({error}); mend it, or name another") from error
     return path

@@ -33,6 +33,7 @@ def check(network: PreTrainedModel, tokenizer, wrong: set[str], part: str = "") 
     wrong = wrong | {name for name, w in network.named_parameters() if not w.isfinite().all()}
     wrong = sorted(name for name in wrong if name.startswith(part) and "pooler" not in name)
     size = len(network.get_input_embeddings().weight)
+    # Where its files are missing, transformers makes a tokenizer of the special tokens alone.
     if tokenizer and (tokenizer.pad_token is None or not size / 2 < len(tokenizer) <= size):
         wrong = ["the tokenizer (its words, or its padding token)"]
     if wrong:

@@ -168,15 +168,15 @@ def _hash(name: str, download: bool) -> str | None:
 def preview(runs: list[Run]) -> list[str]:
     """Print the state of each run, and what its kind took, or may take; returns the states."""
     print(" minutes  state     run")
-    for run in runs:
-        record = run.record()
+    records = [run.record() for run in runs]
+    for run, record in zip(runs, records, strict=True):
         alike = run.records(re.sub(r"-seed\d+-\w+$", "-seed*", run.folder.name))
         seconds = [each["seconds"] for each in alike if each["state"] == "finished"]
         minutes = f"{statistics.median(seconds) / 60:.1f}" if seconds else f"≤ {run.minutes:g}"
         absent = [name for name, value in run.identity["hashes"].items() if value is None]
         note = f"needs {', '.join(absent)}" if absent else record["reason"]
         print(f"{minutes:>8}  {record['state']:<8}  {run.folder.name}  {note}".rstrip())
-    states = [run.record()["state"] for run in runs]
+    states = [record["state"] for record in records]
     counts = [f"{states.count(state)} {state}" for state in ("finished", "failed", "missing")]
     print(f"{len(runs)} runs: {', '.join(counts)}")
     return states

@@ -56,10 +56,8 @@ class Result:
                     analysis.topk_entropy(p, 1)
             return result
         except Exception as error:  # what damaged files raise has no kind of its own
-            reason = f"{type(error).__name__}: {error}"[:200]
-            raise ValueError(
-                f"{folder} is no whole run of this version ({reason}); move it away"
-            ) from error
+            reason = f"({type(error).__name__}: {error!s:.180}); move it away"
+            raise ValueError(f"{folder} is no whole run of this version {reason}") from error
 
     def rows(self, split: str = "test") -> pd.DataFrame:
         """The predictions for one split, in the order of its texts."""
@@ -111,7 +109,7 @@ def _folders(source: Path) -> list:
 def pack_results(results: Iterable[Result], file: str | Path, predictions: bool = True) -> None:
     """Write the folders of runs, with four digits, to one small .zip file, whole or not at all.
 
-    Without `predictions` these have no rows when read back.
+    No text is in it. Without `predictions` these have no rows when read back.
     """
     with files.whole(Path(file)) as new, zipfile.ZipFile(new, "w", zipfile.ZIP_BZIP2) as packed:
         for result in results:

@@ -45,7 +45,7 @@ OUT_OF_MEMORY = (
 )
 gc.freeze()  # Trainer collects garbage before each run: sooner done if not in the libraries too
 
-# YAML takes 3e-5, which has no point, for a word.
+# papermill's YAML takes 3e-5, which has no point, for a word.
 Number = Annotated[float, BeforeValidator(lambda x: float(x) if isinstance(x, str) else x)]
 Count = Annotated[int, Field(gt=0, lt=2**31)]
 Above0 = Annotated[Number, Field(gt=0)]
