@@ -15,7 +15,7 @@ JOBS ?= 2
 TORCH_CPU_INDEX := --extra-index-url https://download.pytorch.org/whl/cpu
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --quiet --numprocesses $(JOBS) --dist loadfile
-NOTEBOOKS := $(wildcard notebooks/*.ipynb)
+NOTEBOOKS := $(wildcard notebooks/[0-9]*.ipynb)
 RESULTS := notebooks/results
 
 .PHONY: demo check test lint env lab notebooks results address colab lock

@@ -152,8 +152,9 @@ def _run(name: str, out: Path, parameters: dict) -> None:
     except PapermillExecutionError as error:
         sys.exit(f"{error.ename}: {error.evalue}; see {executed}")
     print(f"\nNotebook     {executed}\nFigures      {folder / 'figures'}")
+    exporter = HTMLExporter(template_file=str(Path(__file__).with_name("page.html.j2")))
     with files.whole(page) as file:
-        file.write_text(HTMLExporter().from_filename(str(executed))[0], encoding="utf-8")
+        file.write_text(exporter.from_filename(str(executed))[0], encoding="utf-8")
     print(f"as HTML      {page}")
 
 

@@ -8,6 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from IPython import display
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from scipy.cluster import hierarchy
@@ -23,18 +24,25 @@ def use_style() -> None:
     sns.set_theme(style="ticks", rc=_LOOKS["figures"])
 
 
-def save_figure(figure: Figure, name: str, numbers: pd.DataFrame, folder: Path, **origin) -> None:
-    """Write `name`.png, its data `name`.csv and its origin `name`.json, each whole or not at all.
+def save_figure(
+    figure: Figure, name: str, alt: str, numbers: pd.DataFrame, folder: Path, **origin
+) -> None:
+    """Show a figure; write `name`.png and .svg, its data .csv, its origin .json, each whole.
 
-    origin: what made the figure (notebook, parameters, runs); versions, commit, time are added.
+    alt: what it shows, for who cannot see it: what is drawn, and what comes out. origin: what made
+    it (notebook, parameters, runs); versions, commit, time are added. Closes the figure.
     """
-    about = json.dumps({"figure": name, **origin, **files.provenance()}, indent=1)
+    about = {"figure": name, "alt": alt, **origin, **files.provenance()}
     with files.whole(folder / f"{name}.png") as file:
         figure.savefig(file, format="png")
+    with files.whole(folder / f"{name}.svg") as file:
+        figure.savefig(file, format="svg", metadata={"Date": None})
     with files.whole(folder / f"{name}.csv") as file:
         numbers.to_csv(file, index=False, float_format="%.6g")
     with files.whole(folder / f"{name}.json") as file:
-        file.write_text(about + "\n", encoding="utf-8")
+        file.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+    plt.close(figure)  # else Jupyter shows it once more, without alt
+    display.display(display.Image(filename=folder / f"{name}.png", retina=True, alt=alt))
 
 
 def label(name: str) -> str:
@@ -63,7 +71,7 @@ def confusions(counts: dict, classes: tuple[str, ...]) -> tuple[Figure, pd.DataF
         sns.heatmap(tables[loss], ax=axis, yticklabels=left, **look)
         axis.set(title=loss.upper(), xlabel="predicted")
         for side, rotation in (("x", 90), ("y", 0)):
-            axis.tick_params(side, rotation=rotation, labelsize=8 if len(classes) > 12 else 10)
+            axis.tick_params(side, rotation=rotation, labelsize=10)
     axes[0, 0].set_ylabel("true")
     figure.colorbar(axes[0, 0].collections[0], ax=axes, label="% of the true class", shrink=0.7)
     rows = pd.concat(tables, names=["loss", "true"])

@@ -22,7 +22,7 @@ import pytest
 import torch
 
 ROOT = Path(__file__).parents[1]
-PATHS = sorted(ROOT.glob("notebooks/*.ipynb"))
+PATHS = sorted(ROOT.glob("notebooks/[0-9]*.ipynb"))
 SOLUTIONS = sorted(ROOT.glob("tests/solutions/*/*.py"))
 
 
@@ -264,3 +264,34 @@ def test_check_passes_solutions_and_catches_bugs(path):
     printed = checked(path.parent.name, path.name.split(".")[0], path.read_text())
     assert ("not right yet" if ".bug_" in path.name else "ok") in printed
     assert (".bug_" in path.name) != printed.rstrip().endswith("ok")
+
+
+def test_every_picture_has_words_and_is_sharp(notebook):
+    for cell in code(notebook):
+        for output in cell.outputs:
+            if "image/png" in output.get("data", {}):
+                image = output.metadata.get("image/png", {})
+                assert len(image.get("alt", "").split()) >= 8, cell.source
+                assert image.get("width"), "shown at half its pixels"
+
+
+def test_checks_are_folded_and_solutions_have_a_path(notebook, request):
+    """A check knows the answer; whoever is stuck finds one."""
+    stem = request.node.callspec.id
+    for position, cell in enumerate(notebook.cells):
+        for tag in cell.metadata.get("tags", []):
+            if tag.startswith("check-"):
+                assert cell.metadata.jupyter.source_hidden and cell.metadata.cellView == "form"
+                assert cell.source.startswith("# @title The check of exercise ")
+                name = tag.removeprefix("check-")
+                path = f"tests/solutions/{stem}/{name}.py"
+                after = notebook.cells[position + 1]
+                assert after.cell_type == "markdown" and f"](../{path})" in after.source
+
+
+@pytest.mark.parametrize("stem, name", exercises())
+def test_a_wrong_answer_is_told_from_the_others(stem, name):
+    """Each known mistake has a hint of its own."""
+    bugs = ROOT.glob(f"tests/solutions/{stem}/{name}.bug_*.py")
+    said = [checked(stem, name, path.read_text()) for path in bugs]
+    assert len(said) == len(set(said))

@@ -34,23 +34,37 @@ def test_save_figure(tmp_path):
     figure, axis = plt.subplots()
     axis.plot([1, 2])
     numbers = pd.DataFrame({"loss": ["ce", "lcl"], "mean": [1 / 3, 2]})
-    plots.save_figure(figure, "made", numbers, tmp_path / "figures", notebook="00", runs=["a", "b"])
     folder = tmp_path / "figures"
-    assert {file.name for file in folder.iterdir()} == {"made.png", "made.csv", "made.json"}
+    plots.save_figure(figure, "made", "A line.", numbers, folder, notebook="00", runs=["a", "b"])
+    assert {file.suffix for file in folder.iterdir()} == {".png", ".svg", ".csv", ".json"}
+    assert "<svg" in (folder / "made.svg").read_text()
     pixels = plt.imread(folder / "made.png")
     assert pixels.shape[0] > 100 and np.ptp(pixels[..., :3]) > 0.5
     assert (folder / "made.csv").read_text().split() == ["loss,mean", "ce,0.333333", "lcl,2"]
     origin = json.loads((folder / "made.json").read_text())
-    made_by = {name: origin[name] for name in ("figure", "notebook", "runs")}
-    assert made_by == {"figure": "made", "notebook": "00", "runs": ["a", "b"]}
+    made_by = {name: origin[name] for name in ("figure", "alt", "notebook", "runs")}
+    assert made_by == {"figure": "made", "alt": "A line.", "notebook": "00", "runs": ["a", "b"]}
     assert {"versions", "git_commit", "finished"} < set(origin) and "torch" in origin["versions"]
 
 
 def test_save_figure_writes_over_an_older_one(tmp_path):
     for value in (1, 2):
-        plots.save_figure(plt.figure(), "made", pd.DataFrame({"value": [value]}), tmp_path)
+        plots.save_figure(plt.figure(), "made", "", pd.DataFrame({"value": [value]}), tmp_path)
     assert (tmp_path / "made.csv").read_text().split() == ["value", "2"]
-    assert len(list(tmp_path.iterdir())) == 3
+    assert len(list(tmp_path.iterdir())) == 4
+
+
+def test_save_figure_shows_it_once_with_its_words_and_sharp(tmp_path, monkeypatch):
+    shown = []
+    monkeypatch.setattr(plots.display, "display", shown.append)
+    figure = plt.figure(figsize=(4, 3))
+    plots.save_figure(figure, "made", "Nothing.", pd.DataFrame(), tmp_path)
+    (image,) = shown
+    data, metadata = image._repr_mimebundle_()
+    metadata = metadata["image/png"]
+    assert metadata["alt"] == "Nothing."
+    assert metadata["width"] == pytest.approx(plt.imread(tmp_path / "made.png").shape[1] / 2, abs=1)
+    assert not plt.get_fignums()
 
 
 @pytest.mark.parametrize("seeds", [1, 3])
