@@ -137,7 +137,7 @@ ODD = [
 def test_names_of_classes_are_drawn_as_they_are(tmp_path, classes):
     """A dollar is no mathematics, and a name that is too long for a figure is cut in it alone."""
     figure, numbers = plots.confusions({"lcl": np.eye(len(classes))}, tuple(classes))
-    plots.save_figure(figure, "made", numbers, tmp_path)
+    plots.save_figure(figure, "made", "", numbers, tmp_path)
     assert max(plt.imread(tmp_path / "made.png").shape) < 2000
     table = pd.read_csv(tmp_path / "made.csv", keep_default_na=False)
     assert set(table.true) == set(table.predicted) == set(classes)

@@ -1,0 +1,2 @@
+def better_models():
+    return {"F"}  # G is only a little better
