@@ -277,7 +277,7 @@ def test_what_the_text_says_of_section_7_and_of_the_toy():
         float(re.search(rf"devastated, {form}: at most ([\d.]+)", output)[1])
         for form in ("printed", "released")
     )
-    assert 4 <= harder < 4.5  # "up to four times as hard"
+    assert 4 <= harder < 4.5  # "at most about four times as hard"
     assert released < 1  # "it stays below SCL throughout"
     assert 0.4 < float(re.search(r"harder than in SCL up to w = ([\d.]+)", output)[1]) < 0.6
     lows = re.findall(r"LCL \w+ +\d+ \((-?\d+) to", output)
