@@ -1,15 +1,17 @@
 """Notebook 03's own definitions against lclkit.losses: a test for each equation."""
 
+import contextlib
+import io
 import math
 import re
 from types import SimpleNamespace
 
 import pytest
 import torch
-from test_notebooks import ROOT, definitions, read
+from test_notebooks import ROOT, definitions, read, tagged
 from torch.nn.functional import cross_entropy, normalize
 
-from lclkit import losses
+from lclkit import losses, plots
 
 NOTEBOOK = read(ROOT / "notebooks" / "03_losses.ipynb")
 TAU = 0.2
@@ -203,6 +205,16 @@ def eq_k(nb, h, y, z):
     torch.testing.assert_close(slope, pull.T @ h + pull @ h)
 
 
+def eq_l(nb, h, y, z):
+    """What a pair does to each other is the sum of both views, so the same for both."""
+    log_w, positives = z.detach().log_softmax(1), nb.positives_of(y)
+    targets = positives / positives.sum(1, keepdim=True).clamp(min=1)
+    g = (nb.shares(h, TAU, log_w, y) - targets) * positives.any(1, keepdim=True)
+    (slope,) = torch.autograd.grad(losses.lcl_loss(h, y, log_w, TAU, "printed", "sum"), h)
+    torch.testing.assert_close(slope, (g + g.T) @ h / TAU)
+    assert not torch.allclose(log_w[:, y], log_w[:, y].T)
+
+
 def own_weight(y, sure):
     """Log-weights, `sure` for the own class and the rest in uneven parts."""
     own = torch.nn.functional.one_hot(y, 6).bool()
@@ -232,3 +244,85 @@ def test_every_check_says_ok():
         output.get("text", "") for cell in NOTEBOOK.cells for output in cell.get("outputs", [])
     )
     assert len(re.findall(r"\bok\b", printed)) >= 25 and "NOT" not in printed
+
+
+def printed():
+    """All that the notebook printed, as committed."""
+    outputs = [output for cell in NOTEBOOK.cells for output in cell.get("outputs", [])]
+    return "\n".join(x.get("text") or x.get("data", {}).get("text/plain", "") for x in outputs)
+
+
+# A number in the text, and where it was printed.
+SAID = {
+    r"\\ln 127 = ([\d.]+)\$": r"ln\(2·64 - 1\) = ([\d.]+)",
+    r"stuck at ([\d.]+)": r"0\.1 / 0\.07: ([\d.]+)",
+    r"held near (\d+) %": r"α 0\.5,  3 positives: w\* = 0\.(\d+)",
+    r"bites everywhere: (\d+) %": r"α 0\.1,  1 positives: w\* = 0\.(\d+)",
+    r"one positive, (\d+) % with three": r"α 0\.1,  3 positives: w\* = 0\.(\d+)",
+    r"^(640) times on Emp": r"EmpatheticDialogues +32 +(640)\.0",
+    r"\\alpha = (0\.9984)\$": r"\n0 +(0\.9984)",
+}
+
+
+@pytest.mark.parametrize("sentence", SAID)
+def test_numbers_in_the_text_are_those_of_the_outputs(sentence):
+    text = "\n\n".join(cell.source for cell in NOTEBOOK.cells if cell.cell_type == "markdown")
+    said, found = re.search(sentence, text, re.MULTILINE), re.search(SAID[sentence], printed())
+    assert said[1] == found[1]
+
+
+def test_what_the_text_says_of_section_7_and_of_the_toy():
+    output = printed()
+    harder, released = (
+        float(re.search(rf"devastated, {form}: at most ([\d.]+)", output)[1])
+        for form in ("printed", "released")
+    )
+    assert 4 <= harder < 4.5  # "at most about four times as hard"
+    assert released < 1  # "it stays below SCL throughout"
+    assert 0.4 < float(re.search(r"harder than in SCL up to w = ([\d.]+)", output)[1]) < 0.6
+    lows = re.findall(r"LCL \w+ +\d+ \((-?\d+) to", output)
+    assert len(lows) == 2 and all(int(low) > 0 for low in lows)  # "moves partners apart"
+    assert output.count(": True") == 2 and "False" not in output  # what to see in the grid
+
+
+def test_what_the_text_says_of_the_cosines():
+    """Mean, least and greatest of 20 batches, for two forms and three confidences."""
+    rows = re.findall(r"0\.(?:10|50|95) +(-?[\d.]+) +(-?[\d.]+) +(-?[\d.]+)", printed())
+    assert len(rows) == 6
+    assert all(float(least) > 0 for _, least, _ in rows[:3])  # printed: "in all of these batches"
+    assert all(float(most) < 0 for _, _, most in rows[4:])  # released: "once Ψ is fairly sure"
+
+
+def test_the_fault_is_one_that_hides():
+    symptom = re.search(
+        r"loss ([\d.]+); by Eq. 2: ([\d.]+)\nafter one step NaN: (\d+) of (\d+)", printed()
+    )
+    assert symptom[1] == symptom[2] and symptom[3] == symptom[4]
+
+
+@pytest.mark.parametrize("solved", (False, True))
+def test_the_plot_of_the_prediction_waits_for_it(solved, tmp_path):
+    """And nothing of it is in the committed page."""
+    answer = (ROOT / "tests/solutions/03_losses/turns.py").read_text()
+    (stub,), (check,), (cell,) = (
+        tagged(NOTEBOOK, tag) for tag in ("exercise-turns", "check-turns", "plot-turns")
+    )
+    space, said = definitions(NOTEBOOK) | {"folder": tmp_path, "origin": {}}, io.StringIO()
+    with contextlib.redirect_stdout(said):
+        plots.use_style()
+        for source in (answer if solved else stub.source, check.source, cell.source):
+            exec(source, space)
+    assert (tmp_path / "figures" / "03_turns.png").exists() == solved
+    assert ("away from its own positive" in said.getvalue()) == solved
+    assert cell.metadata.jupyter.source_hidden and "image/png" not in str(cell.outputs)
+
+
+def test_every_picture_behind_the_sliders_has_words():
+    (page,) = (
+        output.data["text/html"]
+        for cell in NOTEBOOK.cells
+        for output in cell.get("outputs", [])
+        if "<input" in output.get("data", {}).get("text/html", "")
+    )
+    words = re.findall(r'<img class="lcl"[^>]* alt="([^"]+)"', page)
+    assert len(words) == len(set(words)) == page.count("<img") == 25

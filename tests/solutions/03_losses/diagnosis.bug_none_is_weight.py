@@ -1,0 +1,1 @@
+diagnosis = {"a": "lone", "b": "self", "c": "self"}
