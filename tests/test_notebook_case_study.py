@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
+from statsmodels.stats.contingency_tables import mcnemar
 from test_notebooks import ROOT, definitions, read
 
-from lclkit import paper
+from lclkit import analysis, paper
 
 NOTEBOOK = read(ROOT / "notebooks" / "05_case_study.ipynb")
 
@@ -226,3 +227,225 @@ def test_verdict(nb, changes, verdict):
     # t = 4.20, where p is .0071, or .0054 to .0090; t is 4.05 to 5.46 and p .0020 to .0086
     test = paper.TESTS[0]
     assert nb.printed_test(test._replace(**changes))["verdict"] == verdict
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_mcnemar_as_statsmodels_has_it(nb, seed):
+    rng = np.random.default_rng(seed)
+    a, b = rng.random((2, 40)) < rng.random((2, 1))
+    only_a, only_b, p = nb.mcnemar_test(a, b)
+    table = [[(a & b).sum(), only_a], [only_b, (~a & ~b).sum()]]
+    assert np.sum(table) == 40
+    assert p == pytest.approx(mcnemar(table, exact=True).pvalue)
+    assert nb.mcnemar_test(b, a) == (only_b, only_a, p)
+
+
+def test_mcnemar_of_runs_that_never_disagree(nb):
+    a = np.array([True, False, True])
+    assert nb.mcnemar_test(a, a) == (0, 0, 1)
+
+
+class MadeUp:
+    """A run that holds what section 7 reads: three validation texts a class, and similarities."""
+
+    def __init__(self, loss, seed, similarity, weights=None, dataset="x", **config):
+        config = {"loss": loss, "seed": seed, "encoder": "folder/small", **config}
+        classes = [str(c) for c in range(len(similarity))]
+        self.summary = {"config": config, "dataset": dataset, "data_hash": dataset}
+        self.summary["classes"] = classes
+        self.cosines = similarity
+        self.labels = np.repeat(range(len(classes)), 3)
+        self.weights = np.empty((0, 0)) if weights is None else weights[self.labels]
+
+    def rows(self, split):
+        assert split == "valid", "test texts choose no pairs"
+        return pd.DataFrame({"label": self.labels[: len(self.weights)]})
+
+    def probabilities(self, network, split):
+        assert (network, split) == ("psi", "valid")
+        return self.weights
+
+    def similarity(self, split="test"):
+        assert split == "test"
+        return self.cosines
+
+
+CONFUSED = ((0, 1), (2, 3))
+
+
+def made_up(gaps, seeds=5, classes=4, noise=0.01, scales=None, draw=0, **config):
+    """Runs of three losses; gaps: loss -> how much nearer classes 0 and 1, 2 and 3 are."""
+    rng = np.random.default_rng(draw)
+    weights = np.full((classes, classes), 0.02)
+    for i, j in CONFUSED:
+        weights[i, j] = weights[j, i] = 0.3
+    np.fill_diagonal(weights, 0)
+    np.fill_diagonal(weights, 1 - weights.sum(1))
+    runs = []
+    for loss, gap in gaps.items():
+        for seed in range(seeds):
+            cosines = rng.normal(0.1, noise, (classes, classes))
+            cosines = np.triu(cosines) + np.triu(cosines, 1).T
+            for i, j in CONFUSED:
+                cosines[[i, j], [j, i]] += gap
+            cosines *= (scales or {}).get(loss, 1)
+            np.fill_diagonal(cosines, 0.8)
+            runs.append(MadeUp(loss, seed, cosines, weights if loss == "lcl" else None, **config))
+    return runs
+
+
+def verdicts(nb, runs):
+    changes = nb.differences(nb.measured(nb.comparable(runs)))
+    return changes.set_index(["measure", "other"])
+
+
+def test_a_planted_effect_is_found_with_its_sign(nb):
+    found = verdicts(nb, made_up({"ce": 0.1, "scl": 0.4, "lcl": 0.25}))
+    for measure in ("gap", "confused"):
+        assert found.verdict[measure, "scl"] == "below zero"
+        assert found.verdict[measure, "ce"] == "above zero"
+        assert found["mean"][measure, "scl"] == pytest.approx(-0.15, abs=0.02)
+        assert found["mean"][measure, "ce"] == pytest.approx(0.15, abs=0.02)
+    assert (found.loc[["gap", "confused"]].holm_p < 0.05).all()
+    assert (found.n == 5).all()
+
+
+def test_no_effect_is_seen_as_often_as_five_percent_promise(nb):
+    found = pd.concat(
+        verdicts(nb, made_up({"ce": 0.3, "scl": 0.3, "lcl": 0.3}, draw=draw)) for draw in range(30)
+    )
+    shares = (found.verdict != "cannot be told").groupby(["measure", "other"]).mean()
+    assert len(shares) == 6 and (shares < 0.2).all() and shares.mean() < 0.08
+    assert (found.holm_p < 0.05).mean() < 0.04
+
+
+def test_a_change_of_scale_alone_leaves_the_gap_in_sds(nb):
+    """Half of all cosines: the gap shrinks, and the confused pairs stand out as before."""
+    runs = made_up({"ce": 0.3, "scl": 0.3, "lcl": 0.3}, scales={"lcl": 0.5})
+    found = verdicts(nb, runs)
+    assert found.verdict["gap", "scl"] == found.verdict["gap", "ce"] == "below zero"
+    assert (found.verdict["gap in SDs"] == "cannot be told").all()
+
+
+def test_differences_are_paired_by_seed(nb):
+    runs = made_up({"ce": 0.1, "scl": 0.4, "lcl": 0.25}, seeds=3)
+    table = nb.measured(nb.comparable(runs[::-1])).set_index(["loss", "seed"])
+    change = table.gap["lcl"] - table.gap["ce"]
+    row = verdicts(nb, runs).loc[("gap", "ce")]
+    expected = analysis.summarise(change)
+    assert row[["mean", "sd", "n", "low", "high"]].tolist() == pytest.approx(
+        [expected[name] for name in ("mean", "sd", "n", "low", "high")]
+    )
+    test = stats.ttest_rel(table.gap["lcl"].sort_index(), table.gap["ce"].sort_index())
+    assert row.p == pytest.approx(test.pvalue)
+
+
+def test_holm_takes_all_rows_of_a_measure_for_a_family(nb):
+    gaps = {"ce": 0.1, "scl": 0.4, "lcl": 0.25}
+    runs = made_up(gaps, 3) + made_up(gaps, 4, classes=6, dataset="y")
+    changes = nb.differences(nb.measured(nb.comparable(runs)))
+    for _, rows in changes.groupby("measure"):
+        assert len(rows) == 4
+        assert rows.holm_p.tolist() == pytest.approx(analysis.holm(rows.p).tolist())
+
+
+def test_mutual_weights_there_and_back(nb):
+    weights = np.array([[0.6, 0.3, 0.1], [0.1, 0.7, 0.2], [0.0, 0.4, 0.6]])
+    same = np.eye(3)
+    runs = [MadeUp("lcl", 0, same, weights), MadeUp("lcl", 1, same, np.eye(3))]
+    assert nb.mutual_weights(runs)[np.triu_indices(3, 1)] == pytest.approx(
+        [0.1, 0.025, 0.15]  # half of the first run's: the second's are 0
+    )
+
+
+@pytest.mark.parametrize("classes, expected", [(3, 1), (4, 2), (5, 3), (8, 9), (25, 100)])
+def test_a_third_of_the_pairs_is_confused(nb, classes, expected):
+    weights = np.random.default_rng(0).random((classes, classes))
+    weights += weights.T
+    i, j, confused = nb.confused_pairs(weights)
+    assert confused.sum() == expected and len(i) == classes * (classes - 1) // 2
+    assert weights[i, j][confused].min() > weights[i, j][~confused].max()
+
+
+def test_pairs_without_texts_are_left_out(nb):
+    runs = made_up({"ce": 0.3, "scl": 0.3, "lcl": 0.3}, classes=5)
+    for run in runs:
+        run.cosines[4, :] = run.cosines[:, 4] = np.nan  # no test text of class 4
+    (pairs,) = nb.measured(nb.comparable(runs)).pairs.unique()
+    assert pairs == "2 of 6"
+
+
+def test_only_runs_that_differ_in_loss_and_seed_alone_are_compared(nb):
+    gaps = {"ce": 0.1, "scl": 0.1, "lcl": 0.1}
+    assert list(nb.comparable(made_up(gaps))) == ["x, small"]
+    assert not nb.comparable(made_up(gaps, seeds=1))
+    assert not nb.comparable(made_up({"ce": 0.1, "lcl": 0.1}))
+    one = made_up(gaps, 2, dataset="emoint-released") + made_up(gaps, 3, encoder="org/large")
+    named = nb.comparable([*one, *made_up(gaps, 2, dataset="emoint-released", lr=1)])
+    assert list(named) == ["emoint, small", "x, large", "emoint, small, other settings"]
+    assert [len(runs["lcl"]) for runs in named.values()] == [2, 3, 2]
+    packed = made_up(gaps)
+    for run in packed:
+        run.weights = np.empty((0, 0))  # packed without predictions
+    assert not nb.comparable(packed)
+
+
+# What the text says and no cell prints.
+
+
+def printed(id):
+    (cell,) = [cell for cell in NOTEBOOK.cells if cell.id == id]
+    texts = []
+    for output in cell.outputs:
+        texts.append(output.get("text") or output.data["text/plain"])
+    return "\n".join(texts)
+
+
+def test_the_paper_s_hard_sets_have_the_ranks_of_the_text():
+    rows = [line.split() for line in printed("cell-18").splitlines() if "4-" in line]
+    ranks = {name: [int(x) for x in numbers] for _, name, _, *numbers in rows}
+    for name in "abc":
+        rank, low, high = ranks[f"4-hard-{name}"]
+        assert low <= 2 and rank <= 20 and high < 35_960 / 100  # at or near the top
+    rank, low, _ = ranks["4-hard-d"]
+    assert rank > 200 and low > 100  # hundreds, and more than a hundred
+
+
+def test_guilty_is_hardly_confused_in_4_hard_d():
+    (cell,) = [cell for cell in NOTEBOOK.cells if cell.id == "cell-20"]
+    (image,) = [o.metadata["image/png"] for o in cell.outputs if "image/png" in o.data]
+    edges = image["alt"].split("4-hard-d: ")[1].split(", ")
+    assert [int(x) for x in edges[-3:]] <= [2, 2, 2]
+
+
+def test_numbers_of_the_text():
+    assert len(list(combinations(range(32), 4))) == 35_960
+    assert len(paper.TESTS) > 30
+    assert 0.45 < 1 - 0.95**12 < 0.5  # nearly every second experiment
+    assert stats.t.ppf(0.975, 1) == pytest.approx(12.7, abs=0.05)  # about thirteen
+
+
+def test_all_reported_t_with_five_runs_are_below_those_of_the_printed_numbers(nb):
+    tests = [nb.printed_test(test) for test in paper.TESTS if test.t and test.n == 5]
+    assert len(tests) == 11
+    assert all(row["reported_t"] < row["t"] for row in tests)
+    assert "11 of 11" in printed("cell-40")
+
+
+def test_where_one_side_scatters_six_times_as_much(nb):
+    (test,) = [t for t in paper.TESTS if (t.dataset, t.better, t.worse) == ("sst5", "lcl", "ce")]
+    row = nb.printed_test(test)
+    assert row["student_p"] < 0.05 < row["p"]
+    assert row["df"] < 4.5 and row["student_df"] == 8  # little more than n - 1
+    assert row["t"] == pytest.approx(row["student_t"])
+
+
+def test_section_7_counts_what_its_figure_holds():
+    """Each line's counts add up to its rows, and at least as many rows as lclkit comes with."""
+    lines = [x for x in printed("apart-verdicts").splitlines() if ", LCL - " in x]
+    assert len(lines) == 6
+    for line in lines:
+        below, above, rest = (
+            int(part.split(" in ")[1].split()[0]) for part in line.split(", ")[1:]
+        )
+        assert below + above + rest == int(line.split(" of ")[1].split()[0]) >= 8
