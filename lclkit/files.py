@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, the user's cache, and where a number comes from."""
+"""Files that appear whole or not at all, and where a number comes from."""
 
 import contextlib
 import importlib.metadata
@@ -11,8 +11,6 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-
-import pooch
 
 from lclkit import __version__
 
@@ -50,10 +48,6 @@ def safe_name(words: str, size: int = 80) -> str:
     """A name for a file or folder, of any words, that every system takes: at most `size` bytes."""
     name = re.sub(r'[/\\:*?"<>|\x00-\x1f\x7f-\x9f\ud800-\udfff]', "-", words).lstrip(". ")
     return name.encode()[:size].decode(errors="ignore").rstrip(". ") or "-"
-
-
-def cache_folder() -> Path:
-    return Path(pooch.os_cache("lclkit"))
 
 
 def provenance() -> dict:

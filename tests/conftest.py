@@ -14,12 +14,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
+import pooch
 import pytest
 from hypothesis import HealthCheck, settings
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before transformers reads it
 
-from lclkit import data, files, sources
+from lclkit import data, sources
 
 # Generated inputs: few, and the same in each run; for a search of one's own set FUZZ=5000 or more.
 fuzz = int(os.environ.get("FUZZ", "0"))
@@ -298,7 +299,7 @@ def load_quietly(*arguments, **named) -> data.Dataset:
 def own_cache(tmp_path, monkeypatch) -> Path:
     """An empty user cache, and no $LCLKIT_DATA."""
     folder = tmp_path / "cache" / "lclkit"
-    monkeypatch.setattr(files, "cache_folder", lambda: folder)
+    monkeypatch.setattr(pooch, "os_cache", lambda _: folder)
     monkeypatch.setenv("XDG_CACHE_HOME", str(folder.parent))  # of other processes, on Linux
     monkeypatch.delenv("LCLKIT_DATA", raising=False)
     return folder
