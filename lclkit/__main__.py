@@ -99,7 +99,7 @@ def report(
 ) -> None:
     """Set finished runs, by default all, beside the paper's numbers, on one page."""
     runs = runs or [path for path in (Path("runs"), NOTEBOOKS / "results") if path.exists()]
-    _run("07_replication.ipynb", out, {"runs": [str(path.resolve()) for path in runs]})
+    _run("results/report.ipynb", out, {"runs": [str(path.resolve()) for path in runs]})
     print(f"Page         {out.resolve() / 'RESULTS.md'}")
 
 
@@ -144,9 +144,9 @@ def _run(name: str, out: Path, parameters: dict) -> None:
     from lclkit import plans
 
     folder = files.writable(out)
-    executed, page = folder / name, (folder / name).with_suffix(".html")
+    executed, page = (folder / f"{Path(name).stem}.{kind}" for kind in ("ipynb", "html"))
     parameters |= {"profile": folder.name, "out": str(folder.parent)}
-    print(f"Running {name}. Stop it whenever you like: what is finished is kept.")
+    print(f"Running {executed.name}. Stop it whenever you like: what is finished is kept.")
     try:
         plans.execute(NOTEBOOKS / name, executed, parameters)
     except PapermillExecutionError as error:

@@ -322,7 +322,7 @@ def test_report(tmp_path, monkeypatch, capsys, run, execute, arguments, there, r
         (tmp_path / name).mkdir()
     assert run("report", *arguments) == 0
     ((name, executed, parameters),) = execute
-    assert (name, executed) == ("07_replication.ipynb", tmp_path / out / name)
+    assert (name, executed) == ("report.ipynb", tmp_path / out / name)
     assert parameters["runs"] == [str(tmp_path / place) for place in runs]
     folder = Path(parameters["out"], parameters["profile"])
     assert folder == tmp_path / out  # where the notebook writes

@@ -1,8 +1,10 @@
-"""Notebook 07's own definitions: runs as rows, verdicts, gains, claims, what is missing, the page.
+"""Notebook 07 and the one that writes RESULTS.md: rules, runs as rows, gains, claims, the page.
 
-Verdicts go by their rules, nothing is pooled that differs, no run poses as another.
+Verdicts go by their rules, nothing is pooled that differs, no run poses as another; lesson and page
+agree, and what the lesson says in words is so.
 """
 
+import itertools
 import json
 import re
 import zlib
@@ -11,19 +13,21 @@ from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
+import nbformat
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
 from scipy import stats
-from test_notebooks import ROOT, definitions, read
+from test_notebooks import ROOT, code, definitions, read
 
 from lclkit import __main__ as commands
 from lclkit import analysis, paper, plans, training
-from lclkit.results import RESULTS_VERSION, Result, pack_results
+from lclkit.results import RESULTS_VERSION, Result, find, pack_results
 
-NOTEBOOK = read(ROOT / "notebooks" / "07_replication.ipynb")
-nb = SimpleNamespace(**definitions(NOTEBOOK))
+RESULTS = ROOT / "notebooks" / "results"
+LESSON, PAGE = read(ROOT / "notebooks" / "07_replication.ipynb"), read(RESULTS / "report.ipynb")
+lesson, nb = (SimpleNamespace(**definitions(notebook)) for notebook in (LESSON, PAGE))
 ED = "empatheticdialogues"
 FIELDS = asdict(training.Config()) | {"precision": "fp32"}
 MINILM = {"encoder": "minilm", "trainable_layers": 2, "pooling": "mean", "lr": 2e-4, "epochs": 3}
@@ -267,7 +271,7 @@ def test_without_runs_no_number_is_attempted():
 
 
 def test_contrast_is_welchs_test():
-    found = nb.contrast([(60.1, 0.3, 5), (58.3, 0.5, 7)])
+    found = lesson.contrast([(60.1, 0.3, 5), (58.3, 0.5, 7)])
     expected = stats.ttest_ind_from_stats(60.1, 0.3, 5, 58.3, 0.5, 7, equal_var=False)
     assert (found["estimate"], found["p"]) == (
         pytest.approx(1.8),
@@ -275,7 +279,7 @@ def test_contrast_is_welchs_test():
     )
     x, y = np.random.default_rng(0).normal(size=(2, 6))
     interval = stats.ttest_ind(x, y, equal_var=False).confidence_interval()
-    found = nb.contrast([(side.mean(), side.std(ddof=1), 6) for side in (x, y)])
+    found = lesson.contrast([(side.mean(), side.std(ddof=1), 6) for side in (x, y)])
     assert (found["low"], found["high"]) == (
         pytest.approx(interval.low),
         pytest.approx(interval.high),
@@ -293,7 +297,7 @@ def test_contrast_is_welchs_test():
     ],
 )
 def test_contrast_without_spread(parts):
-    assert all(np.isnan(nb.contrast(parts)[name]) for name in ("low", "high", "p"))
+    assert all(np.isnan(lesson.contrast(parts)[name]) for name in ("low", "high", "p"))
 
 
 # Fields of Config that stand in a column of their own.
@@ -467,7 +471,7 @@ def test_correction_is_for_all_tests_of_a_claim():
 def test_the_papers_numbers_are_of_the_plans_table(plan, lcl, ce):
     claim = CLAIM | {"where": [ED], "metric": "accuracy", "alpha": 0.05, "plan": plan}
     _, tests = judge({"one": claim}, [])
-    assert tests.p.tolist() == [pytest.approx(nb.contrast([lcl, ce])["p"])]
+    assert tests.p.tolist() == [pytest.approx(lesson.contrast([lcl, ce])["p"])]
 
 
 def test_claim_of_entropy():
@@ -601,3 +605,147 @@ def test_report_writes_one_page(tmp_path, capsys):
     )
     assert {result.folder.name for result in results} <= {*origin["runs"]}
     assert str(tmp_path / "page" / "RESULTS.md") in capsys.readouterr().out
+
+
+def test_the_page_is_committed_without_outputs():
+    nbformat.validate(PAGE)
+    assert not any(cell.outputs or cell.execution_count for cell in code(PAGE))
+
+
+def test_lesson_and_page_have_the_same_rules():
+    """Those that both use are in one place."""
+    for name in ("contrast", "says", "tests_of", "claim_verdict", "printed_means", "over_texts"):
+        assert hasattr(nb.rules, name) and not hasattr(nb, name)
+
+
+def test_lesson_and_page_average_the_same_runs():
+    results = find([RESULTS])
+    rows, frame = lesson.comparable(results), nb.run_table(results)
+    kept = frame[frame.left_out == ""]
+    most = kept.groupby(["encoder", "place"]).setting.agg(lambda some: some.mode()[0])
+    kept = kept[kept.setting == most.loc[zip(kept.encoder, kept.place, strict=True)].to_numpy()]
+    means = kept.groupby(["place", "loss", "encoder"]).test_phi.agg(["mean", "size"])
+    encoders = {Path(name).name: name for name in kept.encoder}
+    ours = rows.assign(encoder=rows.encoder.map(encoders))
+    ours = ours.groupby(["place", "loss", "encoder"]).accuracy.agg(["mean", "size"])
+    pd.testing.assert_frame_equal(ours, means, check_names=False)
+
+
+def test_the_lesson_pools_nothing_that_differs():
+    some = [
+        *several(f"{ED}/4-hard-a", "lcl", [60, 61, 62], **MINILM),
+        *several(f"{ED}/4-hard-a", "lcl", [70, 71], weights="other", **MINILM),
+        *several(f"{ED}/4-hard-a", "lcl", [72], form="printed", **MINILM),
+        *several(f"{ED}-released/4-hard-d-joyful", "ce", [50], **MINILM),
+        *several("emoint", "lcl", [86], encoder="/here/minilm"),
+        *several("emoint", "lcl", [86], encoder="/there/minilm"),
+        *several("emoint", "lcl", [1], texts=100),
+        made("supersense", "ce", 80),
+    ]
+    rows = lesson.comparable(some[::-1])
+    hard = rows[rows.place == f"{ED}/4-hard-a"]
+    assert sorted(hard.accuracy) == [60, 61, 62] and set(hard.encoder) == {"minilm, top 2 layers"}
+    assert len(rows[rows.place == "emoint"]) == 1  # a seed counts once
+    assert len(rows[rows.place == f"{ED}/4-hard-d-joyful"]) == 1 and len(rows) == 5
+
+
+def test_the_lesson_without_runs():
+    rows = lesson.comparable([])
+    assert list(lesson.sides_of(rows, "table1")) == ["the paper"]
+    assert np.isnan(lesson.over_texts(rows, "lcl", "ce")["texts_low"])
+
+
+@pytest.mark.parametrize("scores, word", lesson.MADE.items())
+def test_the_lessons_picture_goes_by_the_rule(scores, word):
+    printed = paper.Printed("1", ED, "", "lcl", "accuracy", "test", 60.1, 0.3, 5)
+    assert printed in paper.RESULTS and nb.verdict(printed, scores)[0] == word
+
+
+def test_the_exercises_rule_is_the_pages():
+    space = dict(vars(lesson))
+    exec((ROOT / "tests/solutions/07_replication/my_verdict.py").read_text(), space)
+    random = np.random.default_rng(0)
+    for _ in range(300):
+        n, mean, sd = random.integers(1, 6), random.uniform(57, 63), random.choice([0.1, 0.5, 1])
+        scores = random.normal(mean, sd, n).round(2).tolist()
+        printed = paper.Printed("1", ED, "", "lcl", "accuracy", "test", 60.1, 0.3, 5)
+        assert space["my_verdict"](60.1, 0.3, 5, scores) == nb.verdict(printed, scores)[0]
+
+
+def claims_of_the_paper(name, plan):
+    """The tests of a claim, on the paper's own numbers."""
+    claim = nb.read_claims(plans.PLANS)[name]
+    assert claim["plan"] == plan
+    return {test["test"]: test for test in lesson.tests_of(claim, lesson.printed_means(plan))}
+
+
+def test_what_the_lesson_says_of_the_papers_numbers():
+    main = claims_of_the_paper("lcl_above_both", "table1")
+    assert len(main) == 8 and {test["says"] for test in main.values()} == {"yes"}
+    hair = main["lcl - ce: emoint"]
+    assert f"{hair['p']:.4f}" == "0.0498" and hair["p"] == max(t["p"] for t in main.values())
+    (reported,) = [
+        t for t in paper.TESTS if (t.dataset, t.better, t.worse) == ("emoint", "lcl", "ce")
+    ]
+    assert (reported.relation, reported.p) == ("=", 0.078)
+    easy = claims_of_the_paper("easy_subset", "table3")
+    assert len(easy) == 3 and {test["says"] for test in easy.values()} == {"open"}
+    assert {test["n"] for test in easy.values()} == {10}
+
+
+def printed_by(cell_id):
+    """All that a cell of the lesson has printed, as committed."""
+    (cell,) = [cell for cell in LESSON.cells if cell.id == cell_id]
+    return "".join(output.get("text", "") for output in cell.outputs)
+
+
+def test_what_the_lesson_says_of_margins():
+    """Of the five gains: p, low, high, and what each says to gain, no gain, no difference."""
+    means = lesson.printed_means()
+    easy = f"{ED}/4-easy"
+    said = {}
+    for place, worse in (("isear", "ce"), ("sst2", "ce"), (easy, "ce"), (easy, "scl")):
+        test = lesson.contrast([means[place, "lcl"], means[place, worse]])
+        test["corrected"] = test["p"]
+        claim = {"margin": 0.5, "alpha": 0.05}
+        kinds = ("gain", "no gain", "no difference")
+        said[place, worse] = [lesson.says(test, claim | {"expect": kind}) for kind in kinds]
+        if place != "isear":
+            assert test["p"] > 0.05
+        if worse == "scl":
+            assert test["p"] == 1 and 0.5 < test["high"] < 0.55
+        if (place, worse) == (easy, "ce"):
+            assert test["low"] < -0.5
+    assert list(said.values()) == [
+        ["yes", "no", "no"],
+        ["no", "yes", "yes"],
+        ["no", "yes", "open"],
+        ["open", "open", "open"],
+    ]
+    made_up = lesson.contrast([(60.3, 0.2, 10), (60.0, 0.2, 10)])
+    assert made_up["p"] < 0.05 and 0 < made_up["low"] and made_up["high"] < 0.5
+
+
+def test_the_batch_of_the_lesson_fails_and_goes_on():
+    printed = printed_by("batch")
+    assert "first call: 2 of 2 runs to do" in printed and "second call: 1 of 2 runs" in printed
+    assert "KeyError" in printed and "2 runs: 1 finished, 1 failed, 0 missing" in printed
+
+
+def test_the_plan_has_as_many_runs_as_the_lesson_says(own_cache, tmp_path):
+    assert len(plans.expand("table1", tmp_path, download=False)) == 80
+
+
+def test_what_the_lesson_prints_of_power():
+    """As it is without a notebook: the eight gains of LCL on the hard subsets, ten seeds each."""
+    means = lesson.printed_means("table3")
+    power = []
+    for letter, other in itertools.product("abcd", ("ce", "scl")):
+        (mean, sd, n), (less, less_sd, _) = (
+            means[f"{ED}/4-hard-{letter}", loss] for loss in ("lcl", other)
+        )
+        spread = np.sqrt((sd**2 + less_sd**2) / 2)
+        power.append(lesson.TTestIndPower().power((mean - less) / spread, n, 0.05))
+    seen = sum(value >= 0.8 for value in power)
+    printed = printed_by("power")
+    assert f"{seen} of {len(power)} have a power" in printed and f"{min(power):.2f}" in printed
