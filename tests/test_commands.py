@@ -284,7 +284,14 @@ def execute(monkeypatch):
         asked.append((notebook.name, executed, parameters))
         print("Φ: 感情データ.csv, 😀")
 
-    page = type("Exporter", (), {"from_filename": lambda self, name: ("<p>a page</p>", {})})
+    page = type(
+        "Exporter",
+        (),
+        {
+            "__init__": lambda self, **more: None,
+            "from_filename": lambda self, name: ("<p>a page</p>", {}),
+        },
+    )
     monkeypatch.setattr(plans, "execute", run_notebook)
     monkeypatch.setattr(nbconvert, "HTMLExporter", page)
     return asked
