@@ -295,3 +295,31 @@ def test_a_wrong_answer_is_told_from_the_others(stem, name):
     bugs = ROOT.glob(f"tests/solutions/{stem}/{name}.bug_*.py")
     said = [checked(stem, name, path.read_text()) for path in bugs]
     assert len(said) == len(set(said))
+
+
+def reading_minutes(notebook):
+    """At 150 words and 30 lines of open code a minute, and half a minute a picture; in fives."""
+    words = sum(len(cell.source.split()) for cell in notebook.cells if cell.cell_type == "markdown")
+    opened = [
+        cell
+        for cell in code(notebook)[1:]
+        if not cell.metadata.get("jupyter", {}).get("source_hidden")
+    ]
+    lines = sum(len(cell.source.splitlines()) for cell in opened)
+    pictures = str([cell.outputs for cell in opened]).count("'image/png': '")
+    return 5 * round((words / 150 + lines / 30 + pictures / 2) / 5)
+
+
+def test_times_are_those_of_the_readme(notebook, request):
+    stem = request.node.callspec.id
+    said = re.search(
+        r"\*\*Time\*\* about (\d+) minutes to read, (a|\d+) minutes? to run",
+        notebook.cells[0].source,
+    )
+    reading, running = said[1], said[2].replace("a", "1")
+    assert int(reading) == reading_minutes(notebook)
+    readme = (ROOT / "README.md").read_text()
+    assert re.search(
+        rf"\({re.escape(f'notebooks/{stem}.ipynb')}\).*\| {reading} min \| {running} min \|", readme
+    )
+    assert f"`my-{stem}.ipynb`" in notebook.cells[0].source
