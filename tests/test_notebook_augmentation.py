@@ -1,9 +1,15 @@
 """Notebook 02's own definitions: a view in a few lines, and the recipe "clean"."""
 
+import io
+import math
 import random
+import re
 from types import SimpleNamespace
 
+import numpy as np
+import pandas as pd
 import pytest
+import torch
 from test_notebooks import ROOT, definitions, read
 
 from lclkit import augment, data
@@ -157,3 +163,82 @@ def test_coverage_by_hand(nb, texts, share):
 def test_coverage_of_real_data(nb, real_data):
     texts = data.load("empatheticdialogues", real_data).valid.text
     assert nb.coverage(texts) == pytest.approx(0.6993, abs=5e-5)
+
+
+def outputs(tag):
+    """What the committed cell that has `tag` in its source says."""
+    notebook = read(ROOT / "notebooks" / "02_augmentation.ipynb")
+    (cell,) = [cell for cell in notebook.cells if cell.cell_type == "code" and tag in cell.source]
+    printed = [out.get("text") or out["data"].get("text/plain", "") for out in cell.outputs]
+    return "".join(printed), cell
+
+
+def html_rows(tag):
+    """The rows of the committed table of that cell, by their first entry."""
+    _, cell = outputs(tag)
+    (table,) = [out["data"]["text/html"] for out in cell.outputs if "data" in out]
+    (frame,) = pd.read_html(io.StringIO(table), index_col=0)
+    return frame
+
+
+def prose():
+    notebook = read(ROOT / "notebooks" / "02_augmentation.ipynb")
+    return " ".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+
+
+def test_thirty_per_cent_are_fewer(nb):
+    printed, _ = outputs("all_words")
+    have, replaced = map(int, re.findall(r"(\d+)%", printed))
+    assert replaced < 30 and abs(replaced - 0.3 * have) <= 1
+    assert "of all words" in printed and "less than 30 % of all" in prose()
+
+
+def test_the_coverage_in_the_text_is_the_one_of_the_table():
+    table = html_rows("PRINTED = {").set_axis(["paper", "ours"], axis=1).dropna()
+    assert len(table) == 6 and (table.paper - table.ours).abs().max() < 1
+    for name in ("empatheticdialogues", "sst5", "sst2", "isear", "emoint", "goemotions"):
+        assert f"{table.ours[name]}" in prose()
+
+
+def test_what_is_said_of_safety_is_what_the_table_says():
+    table = html_rows("itertools.combinations(views, 2)").set_index("recipes")
+    verdicts = dict(table["safer"])
+    assert verdicts["paper - released"] == "released"
+    assert verdicts["paper - clean"] == verdicts["released - clean"] == "cannot be told"
+    assert 1.5 < float(table["labels lost, points"]["paper - released"]) < 2.5
+    fewer = table["tokens lost, points"].filter(like="clean")
+    assert all(text.startswith("+") for text in fewer)  # the second of each pair, clean
+    assert "is found safer than neither" in prose() and "by about two points" in prose()
+    changes = html_rows("of those it had right")["95 % interval"]
+    assert all(text.split(" to ")[1].startswith("-") for text in changes)
+
+
+def test_three_anchors_in_four_and_sixty_lines():
+    printed, _ = outputs("def only_own_view")
+    assert "K = 10: 75%" in printed and abs((31 / 32) ** 9 - 0.75) < 0.005
+    notebook = read(ROOT / "notebooks" / "02_augmentation.ipynb")
+    rules = [
+        cell.source
+        for cell in notebook.cells
+        if re.search("def (irregular_forms|inflected|fitting_synonyms)", cell.source)
+    ]
+    lines = [line for source in rules for line in source.splitlines() if line.strip()]
+    assert len(rules) == 3 and 57 <= len(lines) <= 66
+
+
+def test_symptom_of_the_batch_with_a_fault(nb):
+    """Its positives are strangers, its loss stays above ln(2K - 1); mended, far below."""
+    y = torch.arange(5).repeat(8)
+    texts = torch.nn.functional.normalize(torch.eye(5)[y] + 0.1 * torch.randn(40, 5), dim=1)
+
+    def mended(texts, views, y):
+        return torch.cat([texts, views]), y.repeat(2)
+
+    wrong, right = (
+        np.mean(nb.losses_of(make, texts, texts, y, steps=60)[-20:])
+        for make in (nb.colleagues_batch, mended)
+    )
+    assert right < math.log(19) - 0.5 < wrong
+    printed, _ = outputs("def symptom(")
+    first, last, same = map(float, re.findall(r"\d+\.\d\d", printed))
+    assert min(first, last) > same  # nor is anything said of them in the text
