@@ -1,9 +1,13 @@
 """Notebook 02's own definitions: a view in a few lines, and the recipe "clean"."""
 
+import math
 import random
+import re
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
+import torch
 from test_notebooks import ROOT, definitions, read
 
 from lclkit import augment, data
@@ -157,3 +161,86 @@ def test_coverage_by_hand(nb, texts, share):
 def test_coverage_of_real_data(nb, real_data):
     texts = data.load("empatheticdialogues", real_data).valid.text
     assert nb.coverage(texts) == pytest.approx(0.6993, abs=5e-5)
+
+
+def outputs(tag):
+    """What the committed cell that has `tag` in its source says."""
+    notebook = read(ROOT / "notebooks" / "02_augmentation.ipynb")
+    (cell,) = [cell for cell in notebook.cells if cell.cell_type == "code" and tag in cell.source]
+    printed = [out.get("text") or out["data"].get("text/plain", "") for out in cell.outputs]
+    return "".join(printed), cell
+
+
+def table_of(tag):
+    """The committed table of that cell: a dictionary for each row, "" for its index."""
+    _, cell = outputs(tag)
+    (html,) = [out["data"]["text/html"] for out in cell.outputs if "data" in out]
+    head, *rows = [
+        re.findall("<t[hd][^>]*>(.*?)</t[hd]>", row, re.DOTALL)
+        for row in re.findall("<tr.*?</tr>", html, re.DOTALL)
+    ]
+    return [dict(zip(head, row, strict=True)) for row in rows if len("".join(row[1:])) > 0]
+
+
+def prose():
+    notebook = read(ROOT / "notebooks" / "02_augmentation.ipynb")
+    return " ".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+
+
+def test_thirty_per_cent_are_fewer(nb):
+    printed, _ = outputs("all_words")
+    have, replaced = map(int, re.findall(r"(\d+)%", printed))
+    assert replaced < 30 and abs(replaced - 0.3 * have) <= 1
+    assert "of all words" in printed and "less than 30 % of all" in prose()
+
+
+def test_the_coverage_in_the_text_is_the_one_of_the_table():
+    rows = [row for row in table_of("PRINTED = {") if row["paper (%)"]]
+    assert len(rows) == 6
+    for row in rows:
+        assert abs(float(row["paper (%)"]) - float(row["ours (%)"])) < 1
+        assert row["ours (%)"] in prose()
+
+
+def test_what_is_said_of_safety_is_what_the_table_says():
+    table = {row["recipes"]: row for row in table_of("in itertools.combinations(views, 2)")}
+    verdicts = {pair: row["safer"] for pair, row in table.items()}
+    assert verdicts["paper - released"] == "released"
+    assert verdicts["paper - clean"] == verdicts["released - clean"] == "cannot be told"
+    assert 1.5 < float(table["paper - released"]["labels lost, points"]) < 2.5
+    for pair in ("paper - clean", "released - clean"):
+        assert table[pair]["tokens lost, points"].startswith("+")  # from there up
+    assert "is found safer than neither" in prose() and "by about two points" in prose()
+    for row in table_of('"of those it had right"'):
+        assert row["95 % interval"].split(" to ")[1].startswith("-")
+
+
+def test_three_anchors_in_four_and_sixty_lines():
+    printed, _ = outputs("def only_own_view")
+    assert "K = 10: 75%" in printed and abs((31 / 32) ** 9 - 0.75) < 0.005
+    notebook = read(ROOT / "notebooks" / "02_augmentation.ipynb")
+    rules = [
+        cell.source
+        for cell in notebook.cells
+        if re.search("def (irregular_forms|inflected|fitting_synonyms)", cell.source)
+    ]
+    lines = [line for source in rules for line in source.splitlines() if line.strip()]
+    assert len(rules) == 3 and 57 <= len(lines) <= 66
+
+
+def test_symptom_of_the_batch_with_a_fault(nb):
+    """Its positives are strangers, its loss stays above ln(2K - 1); mended, far below."""
+    y = torch.arange(5).repeat(8)
+    texts = torch.nn.functional.normalize(torch.eye(5)[y] + 0.1 * torch.randn(40, 5), dim=1)
+
+    def mended(texts, views, y):
+        return torch.cat([texts, views]), y.repeat(2)
+
+    wrong, right = (
+        np.mean(nb.losses_of(make, texts, texts, y, steps=60)[-20:])
+        for make in (nb.colleagues_batch, mended)
+    )
+    assert right < math.log(19) - 0.5 < wrong
+    printed, _ = outputs("def symptom(")
+    first, last, same = map(float, re.findall(r"\d+\.\d\d", printed))
+    assert min(first, last) > same  # nor is anything said of them in the text

@@ -1,13 +1,17 @@
 """Notebook 06's own definitions: calibration, temperature, and risk at a coverage."""
 
 import math
+import re
 import warnings
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from sklearn.metrics import log_loss
 from test_notebooks import ROOT, definitions, read
+
+from lclkit import losses
 
 NOTEBOOK = read(ROOT / "notebooks" / "06_entropy.ipynb")
 
@@ -129,3 +133,102 @@ def test_four_digits_are_enough(nb, name):
     packed /= packed.sum(1, keepdims=True)  # as the notebook reads them
     measure = getattr(nb, name)
     assert measure(packed, labels) == pytest.approx(measure(p, labels), rel=1e-3, abs=1e-9)
+
+
+def cell_with(code):
+    (cell,) = [c for c in NOTEBOOK.cells if c.cell_type == "code" and code in c.source]
+    return cell
+
+
+def printed(code):
+    return "".join(out.text for out in cell_with(code).outputs if "text" in out)
+
+
+def table_of(code):
+    """The committed table of that cell; an index that spans rows is repeated in each."""
+    outputs = cell_with(code).outputs
+    (html,) = [x["data"]["text/html"] for x in outputs if "text/html" in x.get("data", {})]
+    head, below, *lines = [
+        [re.sub("<.*?>", "", entry) for entry in re.findall("<t[hd].*?</t[hd]>", row, re.DOTALL)]
+        for row in re.findall("<tr.*?</tr>", html, re.DOTALL)
+    ]
+    names, rows, last = [a or b for a, b in zip(head, below, strict=True)], [], []
+    for line in lines:
+        last = last[: len(names) - len(line)] + line
+        rows.append(dict(zip(names, last, strict=True)))
+    return rows
+
+
+def claims(code):
+    return {(row["of"], row["pair"]): row["claimed"] for row in table_of(code)}
+
+
+def value(code, of, pair):
+    (row,) = [row for row in table_of(code) if (row["of"], row["pair"]) == (of, pair)]
+    return float(row["difference"])
+
+
+def test_all_are_underconfident_as_committed():
+    rows = table_of('"of these wrong"')
+    assert len(rows) == 3
+    assert all(row["interval over seeds"].split(" to ")[1].startswith("-") for row in rows)
+
+
+def test_what_scaling_leaves_is_what_the_text_says():
+    code = '"bits, {name}"'
+    said = claims(code)
+    assert said["bits, before", "LCL - CE"] == said["bits, before", "LCL - SCL"] == "yes"
+    assert said["bits, after", "LCL - CE"] == "no" and said["bits, after", "LCL - SCL"] == "yes"
+    left = {
+        pair: value(code, "bits, after", pair) / value(code, "bits, before", pair)
+        for pair in ("LCL - CE", "LCL - SCL")
+    }
+    assert left["LCL - CE"] < 0.25 and left["LCL - SCL"] == pytest.approx(1 / 3, abs=0.04)
+    nll = claims('"NLL, after"')
+    assert nll["NLL, before", "LCL - CE"] == nll["NLL, before", "LCL - SCL"] == "yes"
+    assert nll["NLL, after", "LCL - CE"] == "no" and nll["NLL, after", "LCL - SCL"] == "yes"
+    temperatures = re.findall(r"\d\.\d\d", printed("fit_temperature(p_seed"))
+    assert len(temperatures) == 9 and all(float(t) < 1 for t in temperatures)
+    for row in table_of('{"loss": loss, "scaling": "after"'):
+        low, high = map(float, row["ECE above luck"].split(" to "))
+        assert (low <= 0 <= high) == (row["scaling"] == "after")
+
+
+def test_what_is_said_of_risk_is_what_was_measured():
+    lines = printed("def areas(").splitlines()
+    assert [line.endswith(": claimed") for line in lines] == [False, True, False]
+    for row in table_of("def areas("):
+        assert float(row["worth"].split(" to ")[0]) > 0.1
+        assert abs(float(row["area"]) - float(row["after"])) <= 1e-3
+    alt = cell_with('"06_risk_coverage"').outputs[0].metadata["image/png"]["alt"]
+    error, *at_half = map(float, re.findall(r"0\.\d\d", alt))
+    assert len(at_half) == 3 and all(r / error == pytest.approx(1 / 3, abs=0.06) for r in at_half)
+
+
+def test_some_runs_on_real_emotions_are_overconfident():
+    over = re.findall(r"overconfident: (\d+) of (\d+) runs", printed("for (name, encoder"))
+    assert over and sum(int(hot) for hot, _ in over) > 0
+    assert "Section 9 has runs of which some are." in str(NOTEBOOK)
+
+
+@pytest.mark.parametrize("positives", [1, 3])
+def test_the_released_loss_of_a_done_anchor_is_about_w_ln_w(positives):
+    """Negatives opposite, positives on the anchor; the printed one does not fall below ln |P|."""
+    rows = positives + 1
+    h = torch.tensor([[1.0, 0]] * rows + [[-1.0, 0]] * rows, dtype=torch.float64)
+    labels = torch.tensor([0] * rows + [1] * rows)
+    for w in (0.2, 0.5, 0.9):
+        own = torch.tensor([[w, 1 - w]] * rows + [[1 - w, w]] * rows, dtype=torch.float64)
+        released = losses.lcl_loss(h, labels, own.log(), 0.05)
+        printed_form = losses.lcl_loss(h, labels, own.log(), 0.05, "printed")
+        assert released.item() == pytest.approx(w * math.log(w * positives), abs=1e-9)
+        assert printed_form.item() == pytest.approx(math.log(positives), abs=1e-9)
+
+
+def test_which_way_each_form_pushes():
+    rows = {float(row["w"]): row for row in table_of("def slope_in_w")}
+    assert len(rows) == 4
+    for w, row in rows.items():
+        assert (float(row["released, negatives gone"]) > 0) == (w > 1 / math.e + 0.001)
+        assert (float(row["released, negatives near"]) > 0) == (w < 0.5)
+        assert float(row["printed, negatives gone"]) < 0 > float(row["printed, negatives near"])

@@ -1,0 +1,2 @@
+def mended(texts, views, y):
+    return torch.cat([texts, views]), y.repeat(2)
