@@ -3,7 +3,6 @@
 Its loop is the loop of `training`, its list names every difference.
 """
 
-import io
 import json
 import re
 from dataclasses import fields, replace
@@ -14,9 +13,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from bs4 import BeautifulSoup
 from test_notebooks import ROOT, definitions, read
 
-from lclkit import augment, models, paper, training
+from lclkit import augment, losses, models, paper, training
 from lclkit.results import Result
 
 NOTEBOOK = read(ROOT / "notebooks" / "04_training.ipynb")
@@ -165,6 +165,14 @@ def test_clipping_is_what_torch_does(nb, lengths):
     assert clipped(*lengths) == pytest.approx([x * as_one for x in lengths], rel=1e-4)
 
 
+@pytest.mark.parametrize("form", losses.FORMS)
+def test_a_sure_and_right_psi_leaves_no_contrastive_loss(form):
+    """Where each anchor has one positive, its view; section 6 draws this as a line at 0."""
+    h, y = torch.tensor(unit_rows(6, 4)), torch.tensor([0, 1, 2]).repeat(2)
+    log_w = (1000 * torch.eye(3, dtype=h.dtype)[y]).log_softmax(1)
+    assert losses.lcl_loss(h, y, log_w, form=form).item() == pytest.approx(0, abs=1e-9)
+
+
 def test_softmax_twice_has_the_floor_that_the_symptom_prints():
     classes = 25
     p = torch.eye(classes)  # sure, and always right
@@ -239,7 +247,9 @@ def printed(id):
 
 def table(id):
     (html,) = [o.data["text/html"] for o in cell(id).outputs if "text/html" in o.get("data", {})]
-    return pd.read_html(io.StringIO(html), index_col=0)[0]
+    found = BeautifulSoup(html, "html.parser").find_all("tr")
+    head, *rows = [[cell.get_text() for cell in row.find_all(["th", "td"])] for row in found]
+    return pd.DataFrame([row[1:] for row in rows], [row[0] for row in rows], head[1:])
 
 
 def numbers(id, columns):
