@@ -204,7 +204,7 @@ class LabelAwareTrainer(Trainer, trainer_callback.TrainerCallback):
             num_train_epochs=config.epochs,
             per_device_train_batch_size=config.batch_size,
             gradient_accumulation_steps=config.accumulate,
-            optim="adamw_torch_fused",  # no decay for biases and norms (12)
+            optim="adamw_torch_fused",  # no decay for biases and norms (8)
             learning_rate=config.lr,  # falls along a line to 0
             max_grad_norm=math.inf,  # on_pre_optimizer_step clips
             bf16=config.precision == "bf16",
@@ -265,7 +265,7 @@ class LabelAwareTrainer(Trainer, trainer_callback.TrainerCallback):
         return torch.utils.data.DataLoader(self.texts, batch_sampler=self.batches, **options)
 
     def create_scheduler(self, num_training_steps: int, optimizer=None):
-        """A short batch that is left out has its place on the rate's way to 0 (13)."""
+        """A short batch that is left out has its place on the rate's way to 0 (9)."""
         count = math.ceil(len(self.texts) / self.config.batch_size)
         steps = math.ceil(count / self.config.accumulate) * self.config.epochs
         return super().create_scheduler(steps, optimizer)
@@ -299,8 +299,8 @@ class LabelAwareTrainer(Trainer, trainer_callback.TrainerCallback):
 
     def on_pre_optimizer_step(self, args, state, control, model, optimizer, **_):
         for network in model.children():
-            nn.utils.clip_grad_norm_(network.parameters(), self.config.clip_norm)  # each apart (14)
-        if self.config.eps_placement == "before":  # as in the authors' transformers (11)
+            nn.utils.clip_grad_norm_(network.parameters(), self.config.clip_norm)  # each apart (10)
+        if self.config.eps_placement == "before":  # as in the authors' transformers (7)
             correction = math.sqrt(1 - self.config.adam_beta2 ** (state.global_step + 1))
             for group in optimizer.param_groups:
                 group["eps"] = self.config.adam_epsilon / correction
@@ -370,7 +370,7 @@ class LabelAwareTrainer(Trainer, trainer_callback.TrainerCallback):
         rows = [row for row in self.state.log_history if "eval_phi" in row]
         summary = {
             "scores": scores,
-            "best_epoch": 1 + int(np.argmax([row["eval_phi"] for row in rows])),  # the first (15)
+            "best_epoch": 1 + int(np.argmax([row["eval_phi"] for row in rows])),  # the first (11)
             "history": [row["eval_history"] for row in rows],
             "parameters": sum(p.numel() for p in self.model.parameters() if p.requires_grad),
             "texts": len(self.texts),
