@@ -246,6 +246,9 @@ def test_every_check_says_ok():
     assert len(re.findall(r"\bok\b", printed)) >= 25 and "NOT" not in printed
 
 
+TEXT = "\n\n".join(cell.source for cell in NOTEBOOK.cells if cell.cell_type == "markdown")
+
+
 def printed():
     """All that the notebook printed, as committed."""
     outputs = [output for cell in NOTEBOOK.cells for output in cell.get("outputs", [])]
@@ -256,18 +259,19 @@ def printed():
 SAID = {
     r"\\ln 127 = ([\d.]+)\$": r"ln\(2·64 - 1\) = ([\d.]+)",
     r"stuck at ([\d.]+)": r"0\.1 / 0\.07: ([\d.]+)",
-    r"held near (\d+) %": r"α 0\.5,  3 positives: w\* = 0\.(\d+)",
-    r"bites everywhere: (\d+) %": r"α 0\.1,  1 positives: w\* = 0\.(\d+)",
-    r"one positive, (\d+) % with three": r"α 0\.1,  3 positives: w\* = 0\.(\d+)",
+    r"held near (\d+) %": r"α 0\.5, \|P\| =  3: w\* = 0\.(\d+)",
+    r"bites everywhere: (\d+) %": r"α 0\.1, \|P\| =  1: w\* = 0\.(\d+)",
+    r"one positive, (\d+) % with three": r"α 0\.1, \|P\| =  3: w\* = 0\.(\d+)",
     r"^(640) times on Emp": r"EmpatheticDialogues +32 +(640)\.0",
     r"\\alpha = (0\.9984)\$": r"\n0 +(0\.9984)",
+    r"to (\d+)° on average": r"LCL printed +(\d+) +\d+ +\d+ +\d+",
+    r"\(SCL: (\d+)°\)": r"\nSCL +(\d+) +\d+ +\d+ +\d+",
 }
 
 
 @pytest.mark.parametrize("sentence", SAID)
 def test_numbers_in_the_text_are_those_of_the_outputs(sentence):
-    text = "\n\n".join(cell.source for cell in NOTEBOOK.cells if cell.cell_type == "markdown")
-    said, found = re.search(sentence, text, re.MULTILINE), re.search(SAID[sentence], printed())
+    said, found = re.search(sentence, TEXT, re.MULTILINE), re.search(SAID[sentence], printed())
     assert said[1] == found[1]
 
 
@@ -282,7 +286,27 @@ def test_what_the_text_says_of_section_7_and_of_the_toy():
     assert 0.4 < float(re.search(r"harder than in SCL up to w = ([\d.]+)", output)[1]) < 0.6
     lows = re.findall(r"LCL \w+ +\d+ \((-?\d+) to", output)
     assert len(lows) == 2 and all(int(low) > 0 for low in lows)  # "moves partners apart"
+    for form in ("printed", "released"):  # "in 4 starts of 10, one pair in the other 6"
+        opposite = re.search(rf"LCL {form} +\[([\d, ]+)\]", output)[1].split(", ")
+        assert opposite == ["1"] * 6 + ["3"] * 4
+    assert "in 4 starts of 10, one pair in the other 6" in TEXT
     assert output.count(": True") == 2 and "False" not in output  # what to see in the grid
+
+
+def test_the_batches_that_still_push_up_are_those_without_three_positives():
+    (end,) = re.findall(r"\|P\| = 1 for all anchors: (.*)", printed())
+    alone, up = re.findall(r"(\d+) of 20 batches.*: (\d+); the same, ok", end)[0]
+    assert alone == up != "0"
+    assert re.search(rf"\n0\.95 +{up} ", printed())  # the table before
+
+
+def test_a_single_push_can_exceed_scl_in_the_released_form_too():
+    """So the summary speaks of the scene; all negatives together are pushed less."""
+    q = torch.tensor([0.05, 0.05, 0.9], dtype=torch.float64)  # positive, one negative, others
+    w = torch.tensor([0.5, 0.49, 0.01], dtype=torch.float64)
+    pushes = 0.5 * (q * w / (q * w).sum())[1:]
+    assert pushes[0] > 4 * q[1] and pushes.sum() < q[1:].sum()
+    assert "in the scene of section 7, only in the printed form" in TEXT
 
 
 def test_what_the_text_says_of_the_cosines():
