@@ -584,6 +584,7 @@ def test_report_writes_one_page(tmp_path, capsys):
     commands.report([tmp_path / "packed.zip"], tmp_path / "page")
     page = (tmp_path / "page" / "RESULTS.md").read_text(encoding="utf-8")
     assert "its authors can earn: 4 inside.\n" in page
+    assert "encoder beside each: " in page and "S2 (minilm, top 2 layers) " in page
     assert "| S2 | minilm, top 2 layers | LCL - CE | 1 | 1 | 0 | 0 |" in page
     assert "By setting S2, one loss or more has no run on: empatheticdialogues, goemotions," in page
     assert re.search(r"\| S2 \| minilm, top 2 layers \| .*lr 0.0002", page)
@@ -749,3 +750,46 @@ def test_what_the_lesson_prints_of_power():
     seen = sum(value >= 0.8 for value in power)
     printed = printed_by("power")
     assert f"{seen} of {len(power)} have a power" in printed and f"{min(power):.2f}" in printed
+
+
+def test_the_exercise_takes_the_plain_rule():
+    """No case of the check lies where only an allowance for floating point decides."""
+    space = dict(vars(lesson))
+    solution = (ROOT / "tests/solutions/07_replication/my_verdict.py").read_text()
+    assert " + 1e-9" in solution
+    exec(solution.replace(" + 1e-9", ""), space)
+    (check,) = [cell for cell in LESSON.cells if cell.id == "cell-51"]
+    exec(check.source, space)
+    assert space["check_my_verdict"]() == "ok"
+    assert 60.1 - 59.5 > 0.6  # as the cell after the check says
+
+
+def test_the_widths_in_the_lessons_picture():
+    """Both outside the band, p above .05; only the third row's interval is short enough."""
+    widths = []
+    for scores in list(lesson.MADE)[2:4]:
+        ours = analysis.summarise(scores)
+        gap = lesson.contrast([(ours["mean"], ours["sd"], ours["n"]), (60.1, 0.3, 5)])
+        assert gap["p"] > 0.05 and abs(ours["mean"] - 60.1) > 0.6
+        widths.append(gap["high"] - gap["low"])
+    assert widths[0] <= 2 < widths[1]
+
+
+def test_the_no_of_the_main_claim():
+    """The lesson: MPNet's one *no*, on ISEAR, would be open with all intervals corrected."""
+    claim = nb.read_claims(plans.PLANS)["lcl_above_both"]
+    sides = lesson.sides_of(lesson.comparable(find([RESULTS])), "table1")
+    nos = [
+        (whose, test)
+        for whose, side in sides.items()
+        for test in lesson.tests_of(claim, side)
+        if test["says"] == "no"
+    ]
+    ((whose, test),) = nos
+    assert (whose, test["test"]) == ("all-mpnet-base-v2", "lcl - scl: isear")
+    interval = f"{test['low']:.2f} to {test['high']:.2f}"
+    (text,) = [cell.source for cell in LESSON.cells if cell.id == "easy-text"]
+    assert interval == "-1.40 to -0.08" and interval.replace(" ", "") in text.replace(" ", "")
+    parts = [sides[whose]["isear", loss] for loss in ("lcl", "scl")]
+    high = lesson.contrast(parts, level=1 - 0.05 / 8)["high"]
+    assert high > claim["margin"] and "99.375 %" in text
