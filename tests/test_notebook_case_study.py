@@ -1,5 +1,6 @@
 """Notebook 05's own definitions: its search for hard sets, and the paper's tests computed again."""
 
+import re
 import time
 from itertools import combinations
 from types import SimpleNamespace
@@ -393,6 +394,11 @@ def test_only_runs_that_differ_in_loss_and_seed_alone_are_compared(nb):
 # What the text says and no cell prints.
 
 
+def source(id):
+    (cell,) = [cell for cell in NOTEBOOK.cells if cell.id == id]
+    return cell.source
+
+
 def printed(id):
     (cell,) = [cell for cell in NOTEBOOK.cells if cell.id == id]
     texts = []
@@ -449,3 +455,61 @@ def test_section_7_counts_what_its_figure_holds():
             int(part.split(" in ")[1].split()[0]) for part in line.split(", ")[1:]
         )
         assert below + above + rest == int(line.split(" of ")[1].split()[0]) >= 8
+
+
+def test_what_section_7_says_as_committed():
+    """Counts of rows below and above zero, and after Holm, of the lines and of the text."""
+    found = {}
+    for line in printed("apart-verdicts").splitlines():
+        if ", LCL - " in line:
+            name, rest = line.split(": ", 1)
+            counts = re.findall(r"(below|above) zero in (\d+) \((\d+) after Holm\)", rest)
+            found[name] = {side: (int(n), int(sure)) for side, n, sure in counts}
+    text = source("apart-end")
+    assert "none of the 12 does" in text
+    assert "below zero: 0 of 12 rows" in printed("apart-verdicts")
+    assert "in 7 rows (3 after Holm), and further apart in none" in text
+    assert found["confused, LCL - SCL"] == {"below": (0, 0), "above": (7, 3)}
+    assert "further apart in 2 and nearer in 1, and all three stay after Holm" in text
+    assert found["confused, LCL - CE"] == {"below": (2, 2), "above": (1, 1)}
+
+
+def test_gains_on_whole_data_sets_whose_intervals_overlap(nb):
+    """GoEmotions, ISEAR and EmoInt: each two of the intervals meet."""
+    assert "their 95 % intervals over seeds overlap" in source("cell-37")
+    ends = []
+    for name in ("goemotions", "isear", "emoint"):
+        lcl, ce = (
+            next(
+                row
+                for row in paper.RESULTS
+                if (row.dataset, row.classes, row.model, row.metric)
+                == (name, "", model, "accuracy")
+                and row.table in "12"
+            )
+            for model in ("lcl", "ce")
+        )
+        nu = nb.degrees_of_freedom(lcl.sd, lcl.n, ce.sd, ce.n)
+        half = stats.t.ppf(0.975, nu) * np.hypot(lcl.sd / lcl.n**0.5, ce.sd / ce.n**0.5)
+        gain = lcl.mean - ce.mean
+        ends.append((gain - half, gain + half))
+    assert max(low for low, _ in ends) < min(high for _, high in ends)
+
+
+def test_a_verdict_follows_from_the_p_that_its_table_shows(nb):
+    """A bound fails at a corner only where the shown p, at the reported t, is not below it."""
+    for test in paper.TESTS:
+        row = nb.printed_test(test)
+        p = row.get("p_at_t", row["p"])
+        if row["verdict"] == "only at a corner":
+            assert p >= test.p if test.relation == "<" else p <= test.p
+        elif test.relation != "=":
+            assert p < test.p if test.relation == "<" else p > test.p
+    summary = source("cell-60")
+    assert "a few only by kind rounding, one not at all" in summary  # 4 and 1, see above
+
+
+def test_no_text_before_exercise_1_names_its_answer():
+    before = NOTEBOOK.cells[: [cell.id for cell in NOTEBOOK.cells].index("cell-49")]
+    (answer,) = {*paper.SUBSETS["4-hard-d-joyful"]} - {*paper.SUBSETS["4-hard-d"]}
+    assert not [cell.id for cell in before if answer in cell.source]
