@@ -48,7 +48,7 @@ def test_the_darkest_square_is_named_with_its_counts(nb):
 
 def test_the_lists_of_confused_pairs_are_as_far_apart_as_the_text_says():
     """The committed ones, of word counts (section 1) and of networks (section 5)."""
-    assert "That list need not be the one of section 1" in PROSE
+    assert "Section 1 may list other pairs" in PROSE
     shown = [str(output) for cell in code(NOTEBOOK) for output in cell.outputs]
     (said,) = [text for text in shown if "also in the list of the word counts" in text]
     assert "0 of 6 pairs" in said
