@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
-from IPython import display
+from IPython.display import Image, display
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from scipy.cluster import hierarchy
@@ -39,7 +39,7 @@ def save_figure(figure: Figure, name: str, alt: str, numbers: pd.DataFrame, fold
     with files.whole(folder / f"{name}.json") as file:
         file.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
     plt.close(figure)  # else Jupyter shows it once more, without alt
-    display.display(display.Image(filename=folder / f"{name}.png", retina=True, alt=alt))
+    display(Image(filename=folder / f"{name}.png", retina=True, metadata={"alt": alt}))
 
 
 def label(name: str) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PLACES = sorted([ROOT / "README.md", ROOT / "CITATION.cff", *ROOT.glob("notebooks/*.ipynb")])
+PLACES = sorted([ROOT / "README.md", ROOT / "CITATION.cff", *ROOT.glob("notebooks/[0-9]*.ipynb")])
 # in a Colab link, a command for git, and the citation file
 OWNED = re.compile(
     r"(colab\.research\.google\.com/github/|git clone [\w -]*https://github\.com/"

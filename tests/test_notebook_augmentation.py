@@ -253,6 +253,7 @@ def test_three_anchors_in_four_and_sixty_lines():
 
 def test_symptom_of_the_batch_with_a_fault(nb):
     """Its positives are strangers, its loss stays above ln(2K - 1); mended, far below."""
+    torch.manual_seed(0)
     y = torch.arange(5).repeat(8)
     texts = torch.nn.functional.normalize(torch.eye(5)[y] + 0.1 * torch.randn(40, 5), dim=1)
 

@@ -421,7 +421,7 @@ def test_guilty_is_hardly_confused_in_4_hard_d():
     (cell,) = [cell for cell in NOTEBOOK.cells if cell.id == "cell-20"]
     (image,) = [o.metadata["image/png"] for o in cell.outputs if "image/png" in o.data]
     edges = image["alt"].split("4-hard-d: ")[1].split(", ")
-    assert [int(x) for x in edges[-3:]] <= [2, 2, 2]
+    assert max(int(x) for x in edges[-3:]) <= 2
 
 
 def test_numbers_of_the_text():

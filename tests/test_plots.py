@@ -1,5 +1,6 @@
 """The figures: numbers are drawn as given, labels stay apart, files say where they are from."""
 
+import base64
 import json
 import warnings
 from itertools import pairwise
@@ -9,6 +10,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from nbconvert import HTMLExporter
+from nbformat import v4
 from test_notebooks import ROOT, definitions, read
 
 from lclkit import analysis, plots
@@ -56,12 +59,13 @@ def test_save_figure_writes_over_an_older_one(tmp_path):
 
 def test_save_figure_shows_it_once_with_its_words_and_sharp(tmp_path, monkeypatch):
     shown = []
-    monkeypatch.setattr(plots.display, "display", shown.append)
+    monkeypatch.setattr(plots, "display", shown.append)
     figure = plt.figure(figsize=(4, 3))
     plots.save_figure(figure, "made", "Nothing.", pd.DataFrame(), tmp_path)
     (image,) = shown
-    data, metadata = image._repr_mimebundle_()
-    metadata = metadata["image/png"]
+    metadata = image._repr_mimebundle_()[1][
+        "image/png"
+    ]  # no argument alt: Colab's IPython has none
     assert metadata["alt"] == "Nothing."
     assert metadata["width"] == pytest.approx(plt.imread(tmp_path / "made.png").shape[1] / 2, abs=1)
     assert not plt.get_fignums()
@@ -208,3 +212,20 @@ def test_the_legend_of_entropy_curves_names_a_loss_that_one_panel_lacks():
     curves = pd.concat([curve.assign(place=place, loss=loss) for place, loss in parts])
     figure = plots.entropy_curves(curves, "place")
     assert texts(figure.legends[0].get_texts()) == ["CE", "LCL", "SCL"]
+
+
+def test_a_page_has_the_words_of_a_picture_and_folds_the_checks(tmp_path):
+    """By the template and nbconvert alone."""
+    png = base64.b64encode(b"a picture").decode()
+    shown = v4.new_output(
+        "display_data", {"image/png": png}, metadata={"image/png": {"alt": '"a" < b'}}
+    )
+    cells = [v4.new_code_cell("1", outputs=[shown]), v4.new_code_cell("secret = 1")]
+    cells[1].metadata["jupyter"] = {"source_hidden": True}
+    template = ROOT / "lclkit" / "page.html.j2"
+    page, _ = HTMLExporter(template_file=str(template)).from_notebook_node(
+        v4.new_notebook(cells=cells)
+    )
+    assert 'alt="&#34;a&#34; &lt; b"' in page or "alt='\"a\" &lt; b'" in page
+    before, folded = page.split("<details>")
+    assert "secret" in folded.split("</details>")[0] and "secret" not in before.split("<body")[1]
