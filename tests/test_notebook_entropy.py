@@ -217,7 +217,7 @@ def test_what_is_said_of_risk_is_what_was_measured():
 
 
 def test_most_runs_on_real_emotions_are_overconfident_and_no_difference_is_claimed():
-    lines = printed("for (name, encoder") + printed("by both intervals")
+    lines = printed("for (name, encoder") + printed("map(sum, zip(*counts))")
     over = re.findall(r"overconfident: (\d+) of (\d+) runs", lines)
     hot, runs = (sum(map(int, counts)) for counts in zip(*over, strict=True))
     assert hot > runs / 2 and f"T above 1 in {hot} of {runs} runs" in lines
