@@ -165,6 +165,15 @@ def test_clipping_is_what_torch_does(nb, lengths):
     assert clipped(*lengths) == pytest.approx([x * as_one for x in lengths], rel=1e-4)
 
 
+def test_the_whole_push_of_the_released_form_is_below_that_of_scl():
+    """The loss is the mean over anchors; the push is what it does to similarities of negatives."""
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        e, w = np.exp(rng.normal(size=5) * 3), rng.dirichlet(np.ones(4))
+        w = np.array([w[0], w[0], *w[1:]])  # two positives of one class, three negatives
+        assert w[0] * (w * e)[2:].sum() / (w * e).sum() < e[2:].sum() / e.sum()
+
+
 @pytest.mark.parametrize("form", losses.FORMS)
 def test_a_sure_and_right_psi_leaves_no_contrastive_loss(form):
     """Where each anchor has one positive, its view; section 6 draws this as a line at 0."""
@@ -226,6 +235,7 @@ def test_what_runs_have_in_common_and_their_pairs(nb):
     assert table.loc[("Φ", "test"), "seed 0"] == "70.0 → 71.0"
     assert table.loc[("Φ", "test"), "difference"] == 0.5
     assert table.loc[("Ψ", "valid"), "verdict"] == "no spread, no verdict"
+    assert table.loc[("Φ", "test"), "Holm"] == pytest.approx(0.5)  # one p: nothing to correct
 
 
 def test_a_difference_without_spread_has_no_interval(nb):
@@ -265,6 +275,11 @@ def test_words_on_the_ablation_are_those_of_its_table():
     strong = {"loss: scl", "form: printed", "reduction: sum"}
     assert set(pd.to_numeric(rows["mean"]).nsmallest(3).index) == strong
     assert rows.verdict["detach_weights: True"] == "no spread, no verdict"
+    fields = {name.split(":")[0] for name in rows.index} & paper.RECIPES["released"].keys()
+    assert fields == {"form", "reduction", "logit_dropout", "augmentation"}  # "four of the eight"
+    untested = {"eps_placement", "epochs", "patience", "drop_last"}
+    assert fields | untested == paper.RECIPES["released"].keys()
+    assert all(f"`{name}`" in cell("cell-63").source for name in untested)
     assert "here: 2 of 8" in printed("cell-67-luck") and "correction: 0" in printed("cell-67-luck")
 
 
@@ -272,6 +287,10 @@ def test_the_ablation_differs_from_section_1_in_one_setting():
     said = printed("cell-64-common")
     assert "the very texts of section 1" in said
     assert re.findall("not as in section 1: (.*)", said) == ["trainable_layers 1, there 2"]
+    released = table("cell-67-detached").set_index(["network", "of"]).loc[("Φ", "test")]
+    scores = [float(x.split(" → ")[0]) for name, x in released.items() if name.startswith("seed")]
+    section_1 = table("cell-12").set_index(["network", "of"]).accuracy[("Φ", "test")]
+    assert len(scores) == 3 and max(scores) < float(section_1)
 
 
 def test_words_on_the_detached_weights_are_those_of_their_table():
@@ -284,6 +303,7 @@ def test_words_on_the_detached_weights_are_those_of_their_table():
     assert max(bounds) < 1
     assert rows.verdict[("Ψ", "valid")] == "lower"
     assert rows.verdict[("Ψ", "test")] == "cannot be told"
+    assert float(rows.Holm[("Ψ", "valid")]) > 0.05
     changes = printed("cell-67-detached").split(":")[1]
     assert all(float(change) > 0 for change in changes.split(","))
 
