@@ -323,3 +323,17 @@ def test_times_are_those_of_the_readme(notebook, request):
         rf"\({re.escape(f'notebooks/{stem}.ipynb')}\).*\| {reading} min \| {running} min \|", readme
     )
     assert f"`my-{stem}.ipynb`" in notebook.cells[0].source
+
+
+def test_readme_shows_what_the_demo_prints():
+    """The block that ends with the notebook's place: its lines are printed by notebook 00."""
+    readme = (ROOT / "README.md").read_text()
+    (block,) = re.findall(r"```\n([^`]*?)\nruns and figures", readme)
+    printed = "".join(
+        output.text
+        for cell in code(read(PATHS[0]))
+        for output in cell.outputs
+        if output.output_type == "stream"
+    )
+    lines = printed.splitlines()
+    assert all(line.rstrip() in map(str.rstrip, lines) for line in block.splitlines())
