@@ -224,7 +224,7 @@ def test_most_runs_on_real_emotions_are_overconfident_and_no_difference_is_claim
     assert "by both intervals: 0 before and 0 after" in lines
     assert set(re.findall(r": (\S+), \d+ seeds", lines)) == {"minilm", "all-mpnet-base-v2"}
     assert set(re.findall(r", (\d+) seeds", lines)) == {"3"}
-    assert "Section 9 has runs of which some are." in str(NOTEBOOK)
+    assert "Section 9 has runs that are." in str(NOTEBOOK)
 
 
 @pytest.mark.parametrize("positives", [1, 3])
