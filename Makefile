@@ -1,4 +1,4 @@
-# make demo    see the paper's method at work on real text (about ten minutes on two CPU cores)
+# make demo    see the paper's method at work on real text (about twelve minutes on two CPU cores)
 # make check   the linter and the fast tests (a minute)
 # make test    all tests, and every notebook at its smallest size
 # make lab     open the notebooks; options as in: make lab OPTIONS="--no-browser --port 9000"

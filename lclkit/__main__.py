@@ -87,7 +87,7 @@ def _do_all(tasks: dict) -> int:
 
 @app.command()
 def demo(profile: str = Option("demo", envvar="LCLKIT_PROFILE", help="ci, demo, paper")) -> None:
-    """Run the quickstart. On two CPU cores profile ci takes two minutes, demo ten."""
+    """Run the quickstart. On two CPU cores profile ci takes two minutes, demo twelve."""
     paper.profile(profile, "supersense")
     _run("00_quickstart.ipynb", Path("runs", profile), {})
 
