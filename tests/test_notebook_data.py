@@ -3,6 +3,7 @@
 import re
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 from test_notebooks import ROOT, code, read
@@ -69,8 +70,6 @@ def test_sizes_of_emoint_in_the_text_are_those_of_the_paper():
 def errors_by_chance(confused):
     """The notebook's own lines, run on another matrix; its table as rows of text."""
     cell = next(cell for cell in code(NOTEBOOK) if "def unevenness" in cell.source)
-    import pandas as pd
-
     space = {"np": np, "pd": pd, "names": range(len(confused)), "confused": confused}
     body, table = cell.source.rsplit("pd.DataFrame(", 1)
     exec(f"{body}result = pd.DataFrame({table}", space)
