@@ -7,6 +7,7 @@ import hashlib
 import importlib.util
 import itertools
 import os
+import shutil
 import string
 import warnings
 from pathlib import Path
@@ -312,3 +313,18 @@ def real_data() -> Path:
     if not folder or not Path(folder).is_dir():
         pytest.skip("set LCLKIT_DATA to the folder that holds the real data sets")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    """A browser, by Playwright; the test is skipped where Chromium is not installed."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    names = ("chromium", "chromium-browser", "google-chrome")
+    path = next(filter(None, map(shutil.which, names)), None)
+    if path is None:
+        pytest.skip(f"needs a browser: none of {', '.join(names)} is installed")
+    with playwright.sync_playwright() as runner:
+        # No sandbox: root, as in a container, may have none.
+        browser = runner.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield browser
+        browser.close()
