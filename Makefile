@@ -14,11 +14,13 @@ OPTIONS ?=
 JOBS ?= 2
 TORCH_CPU_INDEX := --extra-index-url https://download.pytorch.org/whl/cpu
 PIP := $(BIN)/python -m pip --disable-pip-version-check
+RESOLVE := uv pip compile pyproject.toml --universal --fork-strategy fewest --python-version 3.11 \
+	--no-annotate --no-header --quiet
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --quiet --numprocesses $(JOBS) --dist loadfile
 NOTEBOOKS := $(wildcard notebooks/[0-9]*.ipynb)
 RESULTS := notebooks/results
 
-.PHONY: demo check test lint env lab notebooks results address colab lock
+.PHONY: demo check test lint env course lab notebooks results address colab lock
 
 demo: env
 	@$(BIN)/python -m lclkit demo $(if $(PROFILE),--profile $(PROFILE))
@@ -55,6 +57,10 @@ env: .venv/installed
 	@$(PIP) install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
+# For teachers: what grades a class, as TEACHING.md has it. It adds its own panels to JupyterLab.
+course: env
+	@$(PIP) install --quiet --no-deps --requirement requirements-course.lock
+
 lab: env
 	@$(BIN)/jupyter lab $(OPTIONS) notebooks
 
@@ -89,5 +95,5 @@ colab: env
 
 # Resolve anew what pyproject.toml asks for, for Python 3.11 and later; needs uv.
 lock:
-	@uv pip compile pyproject.toml --universal --fork-strategy fewest --python-version 3.11 --all-extras --upgrade \
-		--no-annotate --no-header --quiet --output-file requirements.lock
+	@$(RESOLVE) --extra test --extra docs --extra site --extra offline --upgrade --output-file requirements.lock
+	@$(RESOLVE) --extra course --constraint requirements.lock --output-file requirements-course.lock

@@ -13,11 +13,8 @@ ROOT = Path(__file__).parents[1]
 SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PROJECT = SETTINGS["project"]
 WANTED = [*PROJECT["dependencies"], *sum(PROJECT["optional-dependencies"].values(), [])]
-LOCKED = dict(
-    re.findall(
-        r"^([\w.-]+)==([\w.]+)", (ROOT / "requirements.lock").read_text(), flags=re.MULTILINE
-    )
-)
+LOCKS = [(ROOT / f"requirements{part}.lock").read_text() for part in ("-course", "")]
+LOCKED = dict(re.findall(r"^([\w.-]+)==([\w.]+)", "".join(LOCKS), flags=re.MULTILINE))
 COLAB = dict(
     re.findall(
         r"^([\w-]+)[=>]=([\d.]+)", (ROOT / "tests/colab.txt").read_text(), flags=re.MULTILINE
@@ -43,6 +40,7 @@ def test_environment_yml_asks_for_what_pyproject_asks_for():
     expected |= {
         re.sub(r"^[\w\[\]-]+", lambda name: CONDA_NAMES.get(name[0], name[0]), line)
         for line in WANTED
+        if line not in PROJECT["optional-dependencies"]["course"]
     }
     assert set(lines) == expected
 
@@ -55,8 +53,14 @@ def test_lock_is_exact_and_fulfils_pyproject(wanted):
 
 
 def test_lock_names_no_address():
-    lock = (ROOT / "requirements.lock").read_text()
-    assert "/" not in lock and "--" not in lock
+    assert not any("/" in lock or "--" in lock for lock in LOCKS)
+
+
+def test_course_changes_no_locked_version():
+    """What both locks name, they name alike; and learners get no nbgrader."""
+    course, own = (dict(line.split(" ;")[0].split("==") for line in x.splitlines()) for x in LOCKS)
+    assert all(own.get(name, version) == version for name, version in course.items())
+    assert "nbgrader" in course and "nbgrader" not in own
 
 
 @pytest.mark.parametrize("wanted", PROJECT["dependencies"])
