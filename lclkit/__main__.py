@@ -126,6 +126,15 @@ def replicate(
 
 
 @app.command()
+def classroom(to: Path = Option(metavar="DIR", help="A new folder.")) -> None:
+    """Write the notebooks for a class: for students, solved, and as nbgrader's sources."""
+    from lclkit import lessons
+
+    lessons.classroom(to)
+    print(f"{to} has student, solution and nbgrader: see TEACHING.md")
+
+
+@app.command()
 def pack(file: Path, places: list[Path], summaries: bool = False) -> None:
     """Write finished runs, in folders or packed files, to one; summaries: without predictions."""
     from lclkit import results
@@ -138,7 +147,9 @@ def pack(file: Path, places: list[Path], summaries: bool = False) -> None:
 
 def _run(name: str, out: Path, parameters: dict) -> None:
     """Run a notebook that writes to a folder, and make a page of it. Exits where a cell fails."""
+    from latex2mathml.converter import convert
     from nbconvert import HTMLExporter
+    from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
     from papermill import PapermillExecutionError
 
     from lclkit import plans
@@ -153,6 +164,12 @@ def _run(name: str, out: Path, parameters: dict) -> None:
         sys.exit(f"{error.ename}: {error.evalue}; see {executed}")
     print(f"\nNotebook     {executed}\nFigures      {folder / 'figures'}")
     exporter = HTMLExporter(template_file=str(Path(__file__).with_name("page.html.j2")))
+    renderer = IPythonRenderer(escape=False)  # formulas that are read without the internet
+    renderer.inline_math = convert
+    renderer.block_math = lambda tex: convert(
+        re.sub(r"\\tag{(.+?)}", r"\\qquad(\1)", tex), display="block"
+    )
+    exporter.register_filter("markdown2html", MarkdownWithMath(renderer).render)
     with files.whole(page) as file:
         file.write_text(exporter.from_filename(str(executed))[0], encoding="utf-8")
     print(f"as HTML      {page}")
@@ -173,7 +190,7 @@ def main() -> None:
     try:
         if os.path.expanduser("~") == "~":  # a user without a name: libraries fail one by one
             raise OSError("no home folder: set HOME to a folder that can be written to")
-        if not NOTEBOOKS.is_dir() and sys.argv[1:2] in (["demo"], ["report"], ["replicate"]):
+        if not NOTEBOOKS.is_dir() and sys.argv[1] in ("demo", "report", "replicate", "classroom"):
             address = metadata("lclkit")["Project-URL"].split()[-1]
             raise FileNotFoundError(f"no notebooks are here: run this in a clone of {address}")
         app()

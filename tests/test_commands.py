@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -83,7 +84,7 @@ def test_doctor_says_where_data_are(clone, own_cache, monkeypatch, capsys, tmp_p
     assert out.count("not here: lclkit fetch") == 5
 
 
-@pytest.mark.parametrize("command", [["demo"], ["report"], ["replicate", "smoke"]])
+@pytest.mark.parametrize("command", [["demo"], ["report"], ["replicate", "smoke"], ["classroom"]])
 def test_outside_a_clone(run, monkeypatch, tmp_path, capsys, command):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(commands, "NOTEBOOKS", tmp_path / "notebooks")
@@ -234,6 +235,7 @@ def test_the_plans_name_no_other_encoders(own_cache, tmp_path):
         (["replicate", "smoke", "--shard", "6/6"], "shard: expected I/N"),
         (["demo", "--profile", "dmo"], "profile: expected 'ci', 'demo'"),
         (["report", "gone"], "ath 'gone' does not exist"),
+        (["classroom"], "Missing option '--to'"),
         (["pack", "new.zip", "gone"], "gone: expected a folder of runs, or a packed file"),
         (["pack", "new.zip", "."], "no finished run in ."),
     ],
@@ -289,6 +291,7 @@ def execute(monkeypatch):
         (),
         {
             "__init__": lambda self, **more: None,
+            "register_filter": lambda self, name, made: None,
             "from_filename": lambda self, name: ("<p>a page</p>", {}),
         },
     )
@@ -312,6 +315,20 @@ def test_demo(tmp_path, monkeypatch, capsys, run, execute, arguments, environmen
     out = capsys.readouterr().out
     assert str(executed) in out and str(folder / "figures") in out
     assert (folder / "00_quickstart.html").read_text() == "<p>a page</p>"
+
+
+def test_formulas_of_a_page_need_no_internet(tmp_path, monkeypatch, run):
+    paragraphs = r"The share $e^{-h/\tau}$ of `$HOME` is", r"$$\sum_{k \ne i} w_k \tag{3}$$"
+    made = nbformat.v4.new_notebook()
+    made.cells = [nbformat.v4.new_markdown_cell("\n\n".join(paragraphs))]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(plans, "execute", lambda _, executed, __: nbformat.write(made, executed))
+    assert run("demo", "--profile", "ci") == 0
+    page = (tmp_path / "runs" / "ci" / "00_quickstart.html").read_text()
+    body = page[page.index("The share") : page.index("</body>")]
+    assert body.count("<math") == 2 and body.count('display="block"') == 1
+    words = re.sub(r"\s+", "", re.sub("<[^>]+>", "", body))
+    assert words.startswith("Thesharee−h/τof$HOMEis∑k≠iwk(3)") and "\\" not in words
 
 
 @pytest.mark.parametrize(

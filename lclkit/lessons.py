@@ -1,0 +1,102 @@
+"""The notebooks for a class: versions for students, solved, and for nbgrader."""
+
+import contextlib
+import re
+import tomllib
+from importlib.metadata import metadata
+from pathlib import Path
+
+import nbformat
+from nbformat import NotebookNode
+
+from lclkit import files, plans
+
+NOTEBOOKS = plans.PLANS.parent
+SOLUTIONS = NOTEBOOKS.parent / "tests" / "solutions"
+WORDS = tomllib.loads(Path(__file__).with_name("lessons.toml").read_text(encoding="utf-8"))
+WORDS = {name: words.strip() for name, words in WORDS.items()}
+NEEDED = {"imports", "definition"}  # tags of the cells that exercises and checks build on
+
+
+def part(cell: NotebookNode) -> tuple[str, str]:
+    """("exercise", its name) of a stub, ("check", its name) of a check, else ("", "")."""
+    found = re.search(r"(?:^| )(exercise|check)-(\w+)", " ".join(cell.metadata.get("tags", [])))
+    return (found[1], found[2]) if found else ("", "")
+
+
+def versions(path: Path) -> dict[str, NotebookNode]:
+    """A notebook for a class: "student", "solution", and "nbgrader", what nbgrader releases from.
+
+    None has ways to the solutions, or outputs from the exercises on. Where answers are graded, only
+    the cells they need are run: nothing is trained.
+    """
+    made = {name: nbformat.read(path, as_version=4) for name in ("student", "solution", "nbgrader")}
+    cells, begun = [], False
+    for student, solution, source in zip(*(made[name].cells for name in made), strict=True):
+        kind, name = part(student)
+        begun = begun or kind == "exercise"
+        for cell in (student, solution, source):
+            if cell.cell_type == "markdown":
+                cell.source = _without_solutions(cell.source)
+            elif begun:
+                cell.outputs, cell.execution_count = [], None
+        cells.append(source)
+        if kind == "exercise":
+            solution.source = (SOLUTIONS / path.stem / f"{name}.py").read_text("utf-8").strip()
+            student.source = f"{WORDS['stub']}\n{student.source}"
+            texts = {"stub": student.source, "solution": solution.source}
+            source.source = WORDS["answer"].format(**texts)
+            source.metadata.nbgrader = _nbgrader(name, solution=True)
+        elif kind == "check":
+            source.metadata.nbgrader = _nbgrader(f"check-{name}", locked=True)
+            point = nbformat.v4.new_code_cell(WORDS["point"].format(notebook=path.stem, name=name))
+            about = _nbgrader(f"point-{name}", locked=True, grade=True) | {"points": 1}
+            point.metadata.nbgrader = about
+            cells.append(point)
+        elif source.cell_type == "code" and not NEEDED & {*source.metadata.get("tags", [])}:
+            source.metadata.tags = [*source.metadata.get("tags", []), "skip-execution"]
+    made["nbgrader"].cells = cells
+    for notebook in made.values():
+        notebook.cells = [cell for cell in notebook.cells if cell.source]
+    return made
+
+
+def _without_solutions(text: str) -> str:
+    """Prose without ways to a solution or to the public copy; its links are to the repository."""
+    address = metadata("lclkit")["Project-URL"].split()[-1] + "/blob/main"
+    text = re.sub(r"(?m)^(Stuck\? |\[!\[Open in Colab).*\n*", "", text)
+    text = re.sub(r"\*\*Work on a copy\*\*.*? as it was\.", WORDS["copy"], text)
+    text = re.sub(r"\]\((?=results/)", f"]({address}/notebooks/", text)
+    return text.replace("](../", f"]({address}/").strip()
+
+
+def _nbgrader(identity: str, **kinds: bool) -> dict:
+    about = {"grade_id": identity, "schema_version": 3}
+    return about | dict.fromkeys(("grade", "locked", "solution"), False) | kinds
+
+
+def classroom(to: Path) -> None:
+    """Write all versions of all notebooks to a new folder; solutions are run in profile ci.
+
+    ValueError where the folder is not empty, RuntimeError where a solution cannot be run.
+    """
+    import papermill
+
+    if any(files.writable(to).iterdir()):
+        raise ValueError(f"{to} is not empty: name a new folder")
+    for path in sorted(NOTEBOOKS.glob("[0-9]*.ipynb")):
+        for version, notebook in versions(path).items():
+            folder = to / version / (f"source/{path.stem}" if version == "nbgrader" else "")
+            folder.mkdir(parents=True, exist_ok=True)
+            nbformat.write(notebook, folder / path.name)
+    (to / "nbgrader" / "nbgrader_config.py").write_text(WORDS["config"])
+    for file in sorted((to / "solution").iterdir()):
+        print(f"solving {file}", end=" ... ", flush=True)
+        try:
+            with contextlib.redirect_stdout(None):
+                plans.execute(file, file, {"profile": "ci", "out": str(to / "runs")})
+        except papermill.PapermillExecutionError as error:
+            raise RuntimeError(f"{file}: {error.ename}: {error.evalue}") from error
+        cells = nbformat.read(file, as_version=4).cells
+        said = [str(cell.outputs) for cell in cells if part(cell)[0] == "check"]
+        print(f"{sum(': ok' in words for words in said)} of {len(said)} checks ok", flush=True)

@@ -1,0 +1,43 @@
+"""What the hidden tests of a graded exercise do; see `point` in lclkit/lessons.toml."""
+
+import contextlib
+import copy
+import io
+
+import nbformat
+import numpy as np
+
+from lclkit.lessons import NOTEBOOKS, SOLUTIONS, part
+
+
+def grade(notebook: str, name: str, space: dict) -> None:
+    """Judge an answer in a student's kernel: by its check, and by cases that the check lacks.
+
+    notebook, name: of the exercise; space: the kernel's. ValueError that says what is wrong.
+    """
+    cells = nbformat.read(NOTEBOOKS / f"{notebook}.ipynb", as_version=4).cells
+    (check,) = [cell.source for cell in cells if part(cell) == ("check", name)]
+    cases = SOLUTIONS / notebook / f"{name}.cases.py"
+    said = io.StringIO()
+    # nbgrader takes a warning for a fault.
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(io.StringIO()):
+        exec(check, dict(space))
+        if ": ok" not in said.getvalue():
+            raise ValueError(said.getvalue().strip())
+        if cases.is_file():  # else the answer is no function, or several are right
+            known = dict(space)
+            exec(cases.with_name(f"{name}.py").read_text("utf-8"), known)
+            exec(cases.read_text("utf-8"), known)
+            for case in known["cases"]:
+                expected, found = (f[name](*copy.deepcopy(case)) for f in (known, space))
+                if not same(expected, found):
+                    raise ValueError(f"{name}{case}: expected {expected}, found {found}")
+
+
+def same(expected: object, found: object) -> bool:
+    """Whether two answers agree: words and sets exactly, numbers, arrays and tensors nearly."""
+    if isinstance(expected, tuple):
+        return len(expected) == len(found) and all(map(same, expected, found))
+    if expected is None or isinstance(expected, str | set):
+        return expected == found
+    return np.shape(expected) == np.shape(found) and np.allclose(expected, found)

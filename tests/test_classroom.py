@@ -1,0 +1,200 @@
+"""Versions of the notebooks for a class, and the grades that answers get."""
+
+import csv
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+import nbformat
+import pytest
+from grading import grade
+from test_notebooks import PATHS, SOLUTIONS, definitions, exercises, read
+
+from lclkit import lessons
+
+VERSIONS = {path.stem: lessons.versions(path) for path in PATHS}
+
+
+@pytest.fixture(params=PATHS, ids=lambda path: path.stem)
+def stem(request):
+    return request.param.stem
+
+
+def parts(notebook, kind):
+    """Name -> its cell, of each exercise or check."""
+    named = {lessons.part(cell): cell for cell in notebook.cells}
+    return {name: cell for (found, name), cell in named.items() if found == kind}
+
+
+def test_all_versions_are_valid_notebooks_with_every_exercise(stem):
+    names = {name for notebook, name in exercises() if notebook == stem}
+    assert len(names) >= 3
+    for notebook in VERSIONS[stem].values():
+        nbformat.validate(notebook)
+        assert len({cell.id for cell in notebook.cells}) == len(notebook.cells)
+        assert set(parts(notebook, "exercise")) == set(parts(notebook, "check")) == names
+
+
+def test_no_version_has_a_way_to_a_solution(stem):
+    for notebook in VERSIONS[stem].values():
+        prose = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+        assert "Stuck?" not in prose and "tests/solutions" not in prose
+        assert "Open in Colab" not in prose and "my-" not in prose and "Work here" in prose
+        links = re.findall(r"\]\(([^)]+)\)", prose)
+        assert all(link.startswith(("https://", "#")) for link in links)
+
+
+def test_nothing_else_of_the_prose_is_lost(stem):
+    """What goes: a line to a solution and a badge; what changes: one paragraph, and links."""
+
+    def lines(notebook):
+        cells = [cell for cell in notebook.cells if cell.cell_type == "markdown"]
+        text = re.sub(r"\]\([^)]+\)", "]()", "\n".join(cell.source for cell in cells))
+        return [line for line in text.splitlines() if line]
+
+    before, after = (
+        lines(read(lessons.NOTEBOOKS / f"{stem}.ipynb")),
+        lines(VERSIONS[stem]["student"]),
+    )
+    gone = [line for line in before if line not in after]
+    assert len(gone) == 2 + len(parts(VERSIONS[stem]["student"], "exercise"))
+    assert all(line.startswith(("Stuck? ", "[![Open", "**Work on a copy**")) for line in gone)
+
+
+def test_students_get_stubs_and_outputs_up_to_the_exercises(stem):
+    original, student = read(lessons.NOTEBOOKS / f"{stem}.ipynb"), VERSIONS[stem]["student"]
+    stubs = parts(original, "exercise")
+    for name, cell in parts(student, "exercise").items():
+        assert cell.source == f"# Work here.\n{stubs[name].source}"
+    assert parts(student, "check").keys() == parts(original, "check").keys()
+    code = [cell for cell in student.cells if cell.cell_type == "code"]
+    first = next(i for i, cell in enumerate(code) if lessons.part(cell)[0] == "exercise")
+    assert not any(cell.outputs or cell.execution_count for cell in code[first:])
+    kept = [cell for cell in original.cells if cell.cell_type == "code"][:first]
+    assert code[:first] == kept and any(cell.outputs for cell in kept)
+
+
+def test_solutions_stand_in_the_place_of_stubs(stem):
+    for name, cell in parts(VERSIONS[stem]["solution"], "exercise").items():
+        assert cell.source == (lessons.SOLUTIONS / stem / f"{name}.py").read_text().strip()
+
+
+def test_sources_for_nbgrader(stem):
+    """A solution region, a locked check and a point an exercise; and nothing is trained."""
+    notebook = VERSIONS[stem]["nbgrader"]
+    graded = [cell for cell in notebook.cells if cell.metadata.get("nbgrader", {}).get("grade")]
+    assert [cell.metadata.nbgrader.points for cell in graded] == [1] * len(exercises_of(stem))
+    for name, cell in parts(notebook, "exercise").items():
+        assert cell.metadata.nbgrader.solution and not cell.metadata.nbgrader.locked
+        answer = parts(VERSIONS[stem]["solution"], "exercise")[name].source
+        stub, region = cell.source.split("\n### BEGIN SOLUTION\n")
+        assert stub == parts(VERSIONS[stem]["student"], "exercise")[name].source
+        assert region == f"{answer}\n### END SOLUTION"
+        check = parts(notebook, "check")[name]
+        assert check.metadata.nbgrader.locked and not check.metadata.nbgrader.grade
+    for cell in notebook.cells:
+        if "skip-execution" in cell.metadata.get("tags", []):
+            assert not lessons.NEEDED & {*cell.metadata.tags} and "nbgrader" not in cell.metadata
+
+
+def exercises_of(stem):
+    return [name for notebook, name in exercises() if notebook == stem]
+
+
+@pytest.mark.parametrize("path", SOLUTIONS, ids=lambda path: path.name.removesuffix(".py"))
+def test_grades(path):
+    """In a kernel that ran what a graded notebook runs: right answers pass, known mistakes fail."""
+    stem, name = path.parent.name, path.name.split(".")[0]
+    space = definitions(read(lessons.NOTEBOOKS / f"{stem}.ipynb"))
+    exec(path.read_text(), space)
+    if ".bug_" not in path.name:
+        return grade(stem, name, space)
+    with pytest.raises(ValueError, match="not right yet"):
+        grade(stem, name, space)
+
+
+@pytest.mark.parametrize("stem, name", exercises())
+def test_no_answer_is_no_point(stem, name):
+    notebook = read(lessons.NOTEBOOKS / f"{stem}.ipynb")
+    space = definitions(notebook)
+    exec(parts(notebook, "exercise")[name].source, space)
+    with pytest.raises(ValueError, match="not solved yet"):
+        grade(stem, name, space)
+
+
+def test_a_warning_is_no_fault(capsys):
+    """To nbgrader, whatever a graded cell writes to stderr is."""
+    space = definitions(read(lessons.NOTEBOOKS / "01_data.ipynb"))
+    answer = (lessons.SOLUTIONS / "01_data" / "macro_and_weighted_f1.py").read_text()
+    warn = "import warnings; warnings.warn('divided by zero')"
+    exec(re.sub(r"(def .*:\n)", rf"\1    {warn}\n", answer, count=1), space)
+    grade("01_data", "macro_and_weighted_f1", space)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_folder_with_something_in_it_is_left_alone(tmp_path):
+    (tmp_path / "grades.db").write_text("a term's work")
+    with pytest.raises(ValueError, match="is not empty: name a new folder"):
+        lessons.classroom(tmp_path)
+    assert [file.name for file in tmp_path.iterdir()] == ["grades.db"]
+
+
+@pytest.mark.slow
+def test_solutions_are_run_and_pass(tmp_path, monkeypatch, capsys):
+    """The two notebooks that train nothing; `lclkit classroom` runs all of them."""
+    (tmp_path / "notebooks").mkdir()
+    for stem in ("02_augmentation", "03_losses"):
+        shutil.copy(lessons.NOTEBOOKS / f"{stem}.ipynb", tmp_path / "notebooks")
+    monkeypatch.setattr(lessons, "NOTEBOOKS", tmp_path / "notebooks")
+    lessons.classroom(tmp_path / "course")
+    said = capsys.readouterr().out.splitlines()
+    assert [line.split(" ... ")[1] for line in said] == ["3 of 3 checks ok", "4 of 4 checks ok"]
+    for file in (tmp_path / "course" / "solution").iterdir():
+        outputs = str([cell.outputs for cell in read(file).cells if cell.cell_type == "code"])
+        assert "not solved yet" not in outputs and "'name': 'stderr'" not in outputs
+
+
+@pytest.mark.slow
+def test_nbgrader_grades_a_right_a_wrong_and_an_empty_submission(tmp_path):
+    pytest.importorskip("nbgrader", reason="needs nbgrader: make course")
+    stem, course = "01_data", tmp_path / "course"
+    source = course / "source" / stem
+    source.mkdir(parents=True)
+    nbformat.write(VERSIONS[stem]["nbgrader"], source / f"{stem}.ipynb")
+    (course / "nbgrader_config.py").write_text(lessons.WORDS["config"])
+    here = {name: str(tmp_path / name) for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR")}
+    here |= {"JUPYTER_RUNTIME_DIR": str(tmp_path / "runtime")}
+
+    def nbgrader(*arguments):
+        command = [sys.executable, "-m", "nbgrader", *arguments]
+        ran = subprocess.run(
+            command, cwd=course, env=os.environ | here, capture_output=True, text=True
+        )
+        assert ran.returncode == 0, ran.stdout + ran.stderr
+
+    nbgrader("generate_assignment", stem)
+    released = read(course / "release" / stem / f"{stem}.ipynb")
+    answers = [path.read_text().strip() for path in SOLUTIONS if path.parent.name == stem]
+    assert not any(answer in cell.source for answer in answers for cell in released.cells)
+    assert "grading" not in str(released) and "# Work here." in str(released)
+    for student, ending in {"right": "py", "wrong": "bug_*.py", "empty": None}.items():
+        handed_in = read(course / "release" / stem / f"{stem}.ipynb")
+        for name, cell in parts(handed_in, "exercise").items():
+            if ending:
+                answer = min((lessons.SOLUTIONS / stem).glob(f"{name}.{ending}"))
+                cell.source = answer.read_text()
+        folder = course / "submitted" / student / stem
+        folder.mkdir(parents=True)
+        nbformat.write(handed_in, folder / f"{stem}.ipynb")
+    nbgrader("autograde", stem)
+    nbgrader("generate_feedback", stem)
+    nbgrader("export")
+    with open(course / "grades.csv", newline="") as file:
+        points = {
+            row["student_id"]: (row["score"], row["max_score"]) for row in csv.DictReader(file)
+        }
+    assert points == {"right": ("3.0", "3.0"), "wrong": ("0.0", "3.0"), "empty": ("0.0", "3.0")}
+    (page,) = (course / "feedback" / "wrong" / stem).glob("*.html")
+    assert "not right yet" in page.read_text()
