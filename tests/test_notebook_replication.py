@@ -826,7 +826,7 @@ def test_equally_good_goes_by_the_lessons_rule():
 
 def test_what_the_lesson_says_of_the_fault():
     """By p alone a point is nothing to few seeds, and to very many a tenth is a difference."""
-    line = r"a gap of (.*) points, (.*) seeds each: .*?equal (\d+)%"
+    line = r"true gap (.*), (.*) seeds each: .*?equal (\d+)%"
     said = {(gap, n): int(share) for gap, n, share in re.findall(line, printed_by("equal-symptom"))}
-    assert said["1", "3"] > 80 > 10 > said["1", "30"]
+    assert said["1.0", "3"] > 80 > 10 > said["1.0", "30"]
     assert said["0.1", "3"] > 90 > 50 > said["0.1", "1000"]
