@@ -793,3 +793,40 @@ def test_the_no_of_the_main_claim():
     parts = [sides[whose]["isear", loss] for loss in ("lcl", "scl")]
     high = lesson.contrast(parts, level=1 - 0.05 / 8)["high"]
     assert high > claim["margin"] and "99.375 %" in text
+
+
+def solved(name):
+    """The solution of an exercise, in the lesson."""
+    space = dict(vars(lesson))
+    exec((ROOT / f"tests/solutions/07_replication/{name}.py").read_text(), space)
+    return space[name]
+
+
+def test_holm_by_hand_is_the_kits():
+    random, by_hand = np.random.default_rng(0), solved("holm_by_hand")
+    for _ in range(200):
+        p = random.uniform(0, 0.06, random.integers(1, 9))
+        assert by_hand(p, 0.05) == (analysis.holm(p) < 0.05).tolist()
+        assert by_hand([*p, np.nan], 0.05) == [*(analysis.holm([*p, 1])[:-1] < 0.05), False]
+
+
+def test_equally_good_goes_by_the_lessons_rule():
+    random, equally_good = np.random.default_rng(0), solved("equally_good")
+    words = {"yes": "equal", "no": "different", "open": "cannot tell"}
+    said = []
+    for _ in range(300):
+        n = random.integers(1, 30, 2)
+        a, b = ((random.normal(60, 0.5), random.uniform(0.1, 1), k) for k in n)
+        test = lesson.contrast([a, b])
+        claim = {"expect": "no difference", "margin": 0.5, "alpha": 0.05}
+        said.append(equally_good(a, b))
+        assert said[-1] == words[lesson.says(test | {"corrected": test["p"]}, claim)]
+    assert set(said) == set(words.values())
+
+
+def test_what_the_lesson_says_of_the_fault():
+    """By p alone a point is nothing to few seeds, and to very many a tenth is a difference."""
+    line = r"true gap (.*), (.*) seeds each: .*?equal (\d+)%"
+    said = {(gap, n): int(share) for gap, n, share in re.findall(line, printed_by("equal-symptom"))}
+    assert said["1.0", "3"] > 80 > 10 > said["1.0", "30"]
+    assert said["0.1", "3"] > 90 > 50 > said["0.1", "1000"]

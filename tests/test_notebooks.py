@@ -23,7 +23,9 @@ import torch
 
 ROOT = Path(__file__).parents[1]
 PATHS = sorted(ROOT.glob("notebooks/[0-9]*.ipynb"))
-SOLUTIONS = sorted(ROOT.glob("tests/solutions/*/*.py"))
+SOLUTIONS = sorted(
+    path for path in ROOT.glob("tests/solutions/*/*.py") if not path.name.endswith(".cases.py")
+)
 
 
 @pytest.fixture(autouse=True)

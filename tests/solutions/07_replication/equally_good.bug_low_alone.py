@@ -1,0 +1,5 @@
+def equally_good(a, b, margin=0.5):
+    gap = contrast([a, b])
+    if gap["low"] >= -margin:
+        return "equal"
+    return "different" if gap["p"] < 0.05 else "cannot tell"

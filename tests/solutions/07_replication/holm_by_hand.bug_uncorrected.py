@@ -1,0 +1,2 @@
+def holm_by_hand(p, alpha):
+    return [value < alpha for value in p]
