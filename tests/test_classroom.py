@@ -10,7 +10,7 @@ import sys
 import nbformat
 import pytest
 from grading import grade
-from test_notebooks import PATHS, SOLUTIONS, definitions, exercises, read
+from test_notebooks import PATHS, SOLUTIONS, default_dtype, definitions, exercises, read  # noqa: F401
 
 from lclkit import lessons
 
@@ -103,25 +103,27 @@ def exercises_of(stem):
     return [name for notebook, name in exercises() if notebook == stem]
 
 
-@pytest.mark.parametrize("path", SOLUTIONS, ids=lambda path: path.name.removesuffix(".py"))
-def test_grades(path):
-    """In a kernel that ran what a graded notebook runs: right answers pass, known mistakes fail."""
-    stem, name = path.parent.name, path.name.split(".")[0]
-    space = definitions(read(lessons.NOTEBOOKS / f"{stem}.ipynb"))
-    exec(path.read_text(), space)
-    if ".bug_" not in path.name:
-        return grade(stem, name, space)
-    with pytest.raises(ValueError, match="not right yet"):
-        grade(stem, name, space)
-
-
 @pytest.mark.parametrize("stem, name", exercises())
-def test_no_answer_is_no_point(stem, name):
-    notebook = read(lessons.NOTEBOOKS / f"{stem}.ipynb")
+def test_grades(stem, name):
+    """In a kernel that ran what a graded notebook runs; more about cases: test_solutions.py."""
+    notebook, folder = read(lessons.NOTEBOOKS / f"{stem}.ipynb"), lessons.SOLUTIONS / stem
     space = definitions(notebook)
-    exec(parts(notebook, "exercise")[name].source, space)
-    with pytest.raises(ValueError, match="not solved yet"):
-        grade(stem, name, space)
+    exec((folder / f"{name}.py").read_text(), space)
+    grade(stem, name, space)
+    for answer, said in (
+        (parts(notebook, "exercise")[name].source, "not solved yet"),
+        (min(folder.glob(f"{name}.bug_*.py")).read_text(), "not right yet"),
+    ):
+        exec(answer, space)
+        with pytest.raises(ValueError, match=said):
+            grade(stem, name, space)
+
+
+def test_an_answer_to_the_check_alone_is_no_answer():
+    space = definitions(read(lessons.NOTEBOOKS / "01_data.ipynb"))
+    exec("def contradictions(texts, labels):\n    return 2", space)
+    with pytest.raises(ValueError, match="^contradictions.*expected .*, found 2$"):
+        grade("01_data", "contradictions", space)
 
 
 def test_a_warning_is_no_fault(capsys):

@@ -14,6 +14,7 @@ import symtable
 import numpy as np
 import pytest
 import torch
+from grading import same
 from test_notebooks import ROOT, code, definitions, exercises, read, tagged
 
 CASES = sorted(ROOT.glob("tests/solutions/*/*.cases.py"))
@@ -27,17 +28,6 @@ WRONG_IN_GRADIENTS_ALONE = {
     "mended_scl.bug_no_gradient",
     "mended_scl.bug_where_after",
 }
-
-
-def same(a, b):
-    """Is an answer b the solution's answer a? As a graded notebook compares them."""
-    if isinstance(a, dict):
-        return isinstance(b, dict) and a.keys() == b.keys() and all(same(a[k], b[k]) for k in a)
-    if isinstance(a, (str, set, type(None))):
-        return a == b
-    if isinstance(a, (tuple, list)):
-        return len(a) == len(b) and all(map(same, a, b))
-    return np.shape(a) == np.shape(b) and np.allclose(a, b, equal_nan=True)
 
 
 class Exercise:
