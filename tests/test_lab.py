@@ -19,7 +19,10 @@ expect = sync_api.expect
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = ("00_quickstart", "03_losses")
 SOLUTION = ROOT / "tests" / "solutions" / "00_quickstart" / "weighted_logits.py"
-NEWS = "lab/user-settings/@jupyterlab/apputils-extension/notification.jupyterlab-settings"
+SETTINGS = {
+    "apputils-extension/notification": {"fetchNews": "false"},  # else it asks, over the notebook
+    "notebook-extension/tracker": {"windowingMode": "none"},  # all cells, not only those in sight
+}
 RED = ", ".join(
     f'.jp-Notebook [data-mime-type="application/vnd.jupyter.{kind}"]'
     for kind in ("stderr", "error")
@@ -30,9 +33,10 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 def own_jupyter(folder):
     """The environment of a Jupyter that neither sees nor changes what the user has."""
     own = {f"JUPYTER_{name}_DIR": str(folder / name) for name in ("CONFIG", "DATA", "RUNTIME")}
-    settings = folder / "CONFIG" / NEWS
-    settings.parent.mkdir(parents=True)
-    settings.write_text('{"fetchNews": "false"}')  # else it asks, over the notebook
+    for name, setting in SETTINGS.items():
+        file = folder / "CONFIG/lab/user-settings/@jupyterlab" / f"{name}.jupyterlab-settings"
+        file.parent.mkdir(parents=True)
+        file.write_text(json.dumps(setting))
     return os.environ | own | {"IPYTHONDIR": str(folder / "ipython"), "LCLKIT_PROFILE": "ci"}
 
 
