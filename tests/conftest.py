@@ -315,7 +315,7 @@ def real_data() -> Path:
     return Path(folder)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # no longer: while it is open, nothing else may use asyncio
 def chromium():
     """A browser, by Playwright; the test is skipped where Chromium is not installed."""
     playwright = pytest.importorskip("playwright.sync_api")
