@@ -1,6 +1,7 @@
 """TEACHING.md and the licences: what they name is there, and their times add up."""
 
 import hashlib
+import itertools
 import re
 from pathlib import Path
 
@@ -83,6 +84,9 @@ def test_the_plans_take_the_time_they_say():
         assert start == clock
         clock += minutes
     assert clock == 90
+    slides = (ROOT / "docs/slides/slides.md").read_text(encoding="utf-8")
+    minutes = map(int, re.findall(r"^Note: (\d+) min", slides, re.M))
+    assert {start for start, _ in session} <= {0, *itertools.accumulate(minutes)}
     half_day = [int(minutes) for minutes, _ in rows(section("Half a day"))]
     assert half_day[0] == 90 and sum(half_day) == 240
     assert len(rows(section("Six weeks"))) == 6
