@@ -6,11 +6,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PLACES = sorted([ROOT / "README.md", ROOT / "CITATION.cff", *ROOT.glob("notebooks/[0-9]*.ipynb")])
-# in a Colab link, a command for git, and the citation file
+TEXTS = [ROOT / name for name in ("CITATION.cff", "LICENSES.md", "README.md", "TEACHING.md")]
+PLACES = sorted([*TEXTS, *ROOT.glob("notebooks/[0-9]*.ipynb")])
+# in a link to Colab or Binder, a command for git, the citation file, and the credit of a figure
 OWNED = re.compile(
-    r"(colab\.research\.google\.com/github/|git clone [\w -]*https://github\.com/"
-    r"|repository-code: https://github\.com/)[\w.-]+/[\w-]+"
+    r"(colab\.research\.google\.com/github/|mybinder\.org/v2/gh/"
+    r"|(?:git clone [\w -]*|repository-code: |Figure from lclkit \()https://github\.com/)"
+    r"[\w.-]+/[\w-]+"
 )
 
 
