@@ -1,6 +1,7 @@
 # make demo    see the paper's method at work on real text (about twelve minutes on two CPU cores)
 # make check   the linter and the fast tests (a minute)
 # make test    all tests, and every notebook at its smallest size
+# make site    notebooks, results and reference as pages, with the slides: docs/_build/html/index.html
 # make lab     open the notebooks; options as in: make lab OPTIONS="--no-browser --port 9000"
 # A smaller demo (two minutes): make demo PROFILE=ci
 # On Linux without an NVIDIA GPU add TORCH=cpu, which saves gigabytes: make demo TORCH=cpu
@@ -20,7 +21,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --quiet --numprocesses $(JOB
 NOTEBOOKS := $(wildcard notebooks/[0-9]*.ipynb)
 RESULTS := notebooks/results
 
-.PHONY: demo check test lint env course lab notebooks results address colab lock
+.PHONY: demo check test lint env course site slides lab notebooks results address colab lock
 
 demo: env
 	@$(BIN)/python -m lclkit demo $(if $(PROFILE),--profile $(PROFILE))
@@ -60,6 +61,13 @@ env: .venv/installed
 # For teachers: what grades a class, as TEACHING.md has it. It adds its own panels to JupyterLab.
 course: env
 	@$(PIP) install --quiet --no-deps --requirement requirements-course.lock
+
+# The notebooks as they are committed, the results, the reference; and the slides, which stand in it.
+site: env slides
+	@$(BIN)/python -m sphinx -q -W --keep-going -d docs/_build/doctrees -c docs . docs/_build/html
+
+slides: env
+	@$(BIN)/python docs/slides/build.py
 
 lab: env
 	@$(BIN)/jupyter lab $(OPTIONS) notebooks
