@@ -46,7 +46,7 @@ env: .venv/installed
 .venv/installed: requirements.lock pyproject.toml
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" || { echo \
 		"lclkit needs Python 3.11 or later; name one: make PYTHON=python3.13 ..." >&2; exit 1; }
-	@echo "Making .venv: PyTorch 2.13, transformers, JupyterLab and a small encoder; about 2 GB of disk."
+	@echo "Making .venv: PyTorch 2.13, transformers, JupyterLab and a small encoder; about 2.6 GB of disk."
 	@if [ "$$(uname)" = Linux ] && [ "$(TORCH)" != cpu ] && ! command -v nvidia-smi >/dev/null; then echo \
 		"There is no NVIDIA driver here, and PyTorch's default build for Linux brings gigabytes of CUDA libraries." \
 		"To avoid that, stop now (Ctrl-C) and add TORCH=cpu, as in: make demo TORCH=cpu"; fi

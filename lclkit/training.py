@@ -160,6 +160,7 @@ def train(
 
 
 def describe(device: torch.device) -> str:
+    """The name of a GPU, or how many threads the CPU has."""
     cpu = f"CPU, {torch.get_num_threads()} threads"
     return cpu if device.type == "cpu" else torch.cuda.get_device_name(device)
 
