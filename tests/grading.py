@@ -10,10 +10,17 @@ import numpy as np
 from lclkit.lessons import NOTEBOOKS, SOLUTIONS, part
 
 
+class Wrong(ValueError):
+    """What is wrong with an answer, for the student's page: in Jupyter without a traceback."""
+
+    def _render_traceback_(self) -> list[str]:
+        return [str(self)]
+
+
 def grade(notebook: str, name: str, space: dict) -> None:
     """Judge an answer in a student's kernel: by its check, and by cases that the check lacks.
 
-    notebook, name: of the exercise; space: the kernel's. ValueError that says what is wrong.
+    notebook, name: of the exercise; space: the kernel's. Raises Wrong.
     """
     cells = nbformat.read(NOTEBOOKS / f"{notebook}.ipynb", as_version=4).cells
     (check,) = [cell.source for cell in cells if part(cell) == ("check", name)]
@@ -23,7 +30,7 @@ def grade(notebook: str, name: str, space: dict) -> None:
     with contextlib.redirect_stdout(said), contextlib.redirect_stderr(io.StringIO()):
         exec(check, dict(space))
         if not said.getvalue().rstrip().endswith(": ok"):
-            raise ValueError(said.getvalue().strip())
+            raise Wrong(said.getvalue().strip())
         if not cases.is_file():  # the answer is no function, or several are right
             return
         known = space | {"same": same}
@@ -33,7 +40,7 @@ def grade(notebook: str, name: str, space: dict) -> None:
             # Copies: an answer may change what it is given.
             expected, found = (each[name](*copy.deepcopy(case)) for each in (known, space))
             if not known["same"](expected, found):
-                raise ValueError(f"{name}{case}: expected {expected}, found {found}")
+                raise Wrong(f"{name}{case}: expected {expected}, found {found}")
 
 
 def same(expected: object, found: object) -> bool:
