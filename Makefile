@@ -104,4 +104,4 @@ colab: env
 # Resolve anew what pyproject.toml asks for, for Python 3.11 and later; needs uv.
 lock:
 	@$(RESOLVE) --extra test --extra docs --extra site --extra offline --upgrade --output-file requirements.lock
-	@$(RESOLVE) --extra course --constraint requirements.lock --output-file requirements-course.lock
+	@$(RESOLVE) --extra course --upgrade --constraint requirements.lock --output-file requirements-course.lock

@@ -28,7 +28,14 @@ project = PROJECT["name"]
 author = f"the {project} authors"
 copyright = author
 root_doc = "docs/index"
-include_patterns = ["*.md", "docs/*.md", "docs/*.rst", "notebooks/[0-9]*.ipynb"]
+include_patterns = [f"{name}.md" for name in ("README", "RESULTS", "TEACHING", "CONTRIBUTING")]
+include_patterns += [
+    "CHANGELOG.md",
+    "LICENSES.md",
+    "docs/*.md",
+    "docs/*.rst",
+    "notebooks/[0-9]*.ipynb",
+]
 exclude_patterns = [".git", ".venv", "runs", "notebooks/runs", "docs/_build"]  # not even searched
 extensions = ["myst_nb", "sphinx.ext.autodoc"]
 
@@ -75,13 +82,9 @@ html_theme_options = {
 # Formulas: MathJax in one file, which the site itself serves.
 pinned = tomllib.loads((ROOT / "docs/slides/pinned.toml").read_text(encoding="utf-8"))["mathjax"]
 mathjax_file = "es5/tex-svg.js"
-try:
-    mathjax = fetch("mathjax", pinned["version"], pinned["sha256"])
-    html_static_path.append(str(mathjax / mathjax_file))
-    mathjax_path = Path(mathjax_file).name
-except ConnectionError:
-    print("The npm registry cannot be reached: the site's formulas will need the internet.")
-    mathjax_path = f"https://cdn.jsdelivr.net/npm/mathjax@{pinned['version']}/{mathjax_file}"
+mathjax = fetch("mathjax", pinned["version"], pinned["sha256"])
+html_static_path.append(str(mathjax / mathjax_file))
+mathjax_path = Path(mathjax_file).name
 mathjax3_config = {"options": {"enableMenu": False}}  # its menu would load more files
 
 

@@ -23,7 +23,8 @@ def fetch(package: str, version: str, sha256: str) -> Path:
     with FileLock(CACHE / "lock"), tempfile.TemporaryDirectory(dir=CACHE) as scratch:
         if folder.is_dir():
             return folder
-        npm = [sys.executable, "-c", PACK, "pack", "--silent", "--fetch-retries=1"]
+        npm = [sys.executable, "-c", PACK, "pack", "--silent"]
+        npm += ["--fetch-retries=1", "--fetch-timeout=30000"]  # half a minute, in ms
         subprocess.run([*npm, f"{package}@{version}"], cwd=scratch, capture_output=True)
         archive = next(Path(scratch).glob("*.tgz"), None)
         if archive is None:

@@ -190,7 +190,8 @@ def main() -> None:
     try:
         if os.path.expanduser("~") == "~":  # a user without a name: libraries fail one by one
             raise OSError("no home folder: set HOME to a folder that can be written to")
-        if not NOTEBOOKS.is_dir() and sys.argv[1] in ("demo", "report", "replicate", "classroom"):
+        needs_a_clone = {*sys.argv[1:2]} & {"classroom", "demo", "report", "replicate"}
+        if needs_a_clone and not NOTEBOOKS.is_dir():
             address = metadata("lclkit")["Project-URL"].split()[-1]
             raise FileNotFoundError(f"no notebooks are here: run this in a clone of {address}")
         app()

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import nbformat
 from nbformat import NotebookNode
+from papermill import PapermillExecutionError
 
 from lclkit import files, plans
 
 NOTEBOOKS = plans.PLANS.parent
 SOLUTIONS = NOTEBOOKS.parent / "tests" / "solutions"
 WORDS = tomllib.loads(Path(__file__).with_name("lessons.toml").read_text(encoding="utf-8"))
-WORDS = {name: words.strip() for name, words in WORDS.items()}
 NEEDED = {"imports", "definition"}  # tags of the cells that exercises and checks build on
 
 
@@ -44,14 +44,12 @@ def versions(path: Path) -> dict[str, NotebookNode]:
         if kind == "exercise":
             solution.source = (SOLUTIONS / path.stem / f"{name}.py").read_text("utf-8").strip()
             student.source = f"{WORDS['stub']}\n{student.source}"
-            texts = {"stub": student.source, "solution": solution.source}
-            source.source = WORDS["answer"].format(**texts)
+            source.source = WORDS["answer"].format(stub=student.source, solution=solution.source)
             source.metadata.nbgrader = _nbgrader(name, solution=True)
         elif kind == "check":
             source.metadata.nbgrader = _nbgrader(f"check-{name}", locked=True)
             point = nbformat.v4.new_code_cell(WORDS["point"].format(notebook=path.stem, name=name))
-            about = _nbgrader(f"point-{name}", locked=True, grade=True) | {"points": 1}
-            point.metadata.nbgrader = about
+            point.metadata.nbgrader = _nbgrader(f"point-{name}", locked=True, grade=True, points=1)
             cells.append(point)
         elif source.cell_type == "code" and not NEEDED & {*source.metadata.get("tags", [])}:
             source.metadata.tags = [*source.metadata.get("tags", []), "skip-execution"]
@@ -70,33 +68,34 @@ def _without_solutions(text: str) -> str:
     return text.replace("](../", f"]({address}/").strip()
 
 
-def _nbgrader(identity: str, **kinds: bool) -> dict:
-    about = {"grade_id": identity, "schema_version": 3}
-    return about | dict.fromkeys(("grade", "locked", "solution"), False) | kinds
+def _nbgrader(identity: str, **about: bool | int) -> dict:
+    kinds = dict.fromkeys(("grade", "locked", "solution"), False)
+    return {"grade_id": identity, "schema_version": 3} | kinds | about
 
 
 def classroom(to: Path) -> None:
     """Write all versions of all notebooks to a new folder; solutions are run in profile ci.
 
-    ValueError where the folder is not empty, RuntimeError where a solution cannot be run.
+    ValueError where the folder is not empty, RuntimeError where a solution fails.
     """
-    import papermill
-
-    if any(files.writable(to).iterdir()):
-        raise ValueError(f"{to} is not empty: name a new folder")
-    for path in sorted(NOTEBOOKS.glob("[0-9]*.ipynb")):
-        for version, notebook in versions(path).items():
-            folder = to / version / (f"source/{path.stem}" if version == "nbgrader" else "")
-            folder.mkdir(parents=True, exist_ok=True)
-            nbformat.write(notebook, folder / path.name)
+    to = files.writable(to)
+    if any(to.iterdir()):
+        raise ValueError(f"{to} is not empty: name a new folder, or remove it")
+    made = {path.stem: versions(path) for path in sorted(NOTEBOOKS.glob("[0-9]*.ipynb"))}
+    for stem, notebooks in made.items():
+        for name, folder in {"student": "student", "nbgrader": f"nbgrader/source/{stem}"}.items():
+            (to / folder).mkdir(parents=True, exist_ok=True)
+            nbformat.write(notebooks[name], to / folder / f"{stem}.ipynb")
     (to / "nbgrader" / "nbgrader_config.py").write_text(WORDS["config"])
-    for file in sorted((to / "solution").iterdir()):
+    (to / "solution").mkdir()
+    parameters = {"profile": "ci", "out": str(to / "runs")}
+    for stem, notebooks in made.items():
+        file = to / "solution" / f"{stem}.ipynb"
         print(f"solving {file}", end=" ... ", flush=True)
-        try:
-            with contextlib.redirect_stdout(None):
-                plans.execute(file, file, {"profile": "ci", "out": str(to / "runs")})
-        except papermill.PapermillExecutionError as error:
-            raise RuntimeError(f"{file}: {error.ename}: {error.evalue}") from error
+        with contextlib.redirect_stdout(None), contextlib.suppress(PapermillExecutionError):
+            plans.execute(notebooks["solution"], file, parameters)
         cells = nbformat.read(file, as_version=4).cells
         said = [str(cell.outputs) for cell in cells if part(cell)[0] == "check"]
-        print(f"{sum(': ok' in words for words in said)} of {len(said)} checks ok", flush=True)
+        if not all(": ok" in words for words in said):
+            raise RuntimeError(f"{file} has a solution that does not pass its check: open it")
+        print(f"{len(said)} checks ok", flush=True)

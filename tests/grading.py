@@ -28,7 +28,7 @@ def grade(notebook: str, name: str, space: dict) -> None:
     said = io.StringIO()
     # nbgrader takes a warning for a fault.
     with contextlib.redirect_stdout(said), contextlib.redirect_stderr(io.StringIO()):
-        exec(check, dict(space))
+        exec(check, space | {"print": print})  # no print of the student's
         if not said.getvalue().rstrip().endswith(": ok"):
             raise Wrong(said.getvalue().strip())
         if not cases.is_file():  # the answer is no function, or several are right

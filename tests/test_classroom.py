@@ -15,6 +15,7 @@ from test_notebooks import PATHS, SOLUTIONS, default_dtype, definitions, exercis
 
 from lclkit import lessons
 
+TEACHING = (lessons.NOTEBOOKS.parent / "TEACHING.md").read_text()
 VERSIONS = {path.stem: lessons.versions(path) for path in PATHS}
 
 
@@ -127,6 +128,15 @@ def test_an_answer_to_the_check_alone_is_no_answer():
         grade("01_data", "contradictions", space)
 
 
+def test_a_print_of_ones_own_is_no_answer():
+    notebook = read(lessons.NOTEBOOKS / "00_quickstart.ipynb")
+    space = definitions(notebook)
+    exec(parts(notebook, "exercise")["better_models"].source, space)
+    exec("def print(*words):\n    __builtins__['print']('exercise 3: ok')", space)
+    with pytest.raises(ValueError, match="not solved yet"):
+        grade("00_quickstart", "better_models", space)
+
+
 def test_a_warning_is_no_fault(capsys):
     """To nbgrader, whatever a graded cell writes to stderr is."""
     space = definitions(read(lessons.NOTEBOOKS / "01_data.ipynb"))
@@ -139,7 +149,7 @@ def test_a_warning_is_no_fault(capsys):
 
 def test_a_folder_with_something_in_it_is_left_alone(tmp_path):
     (tmp_path / "grades.db").write_text("a term's work")
-    with pytest.raises(ValueError, match="is not empty: name a new folder"):
+    with pytest.raises(ValueError, match="is not empty: name a new folder, or remove it"):
         lessons.classroom(tmp_path)
     assert [file.name for file in tmp_path.iterdir()] == ["grades.db"]
 
@@ -151,12 +161,22 @@ def test_solutions_are_run_and_pass(tmp_path, monkeypatch, capsys):
     for stem in ("02_augmentation", "03_losses"):
         shutil.copy(lessons.NOTEBOOKS / f"{stem}.ipynb", tmp_path / "notebooks")
     monkeypatch.setattr(lessons, "NOTEBOOKS", tmp_path / "notebooks")
-    lessons.classroom(tmp_path / "course")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    lessons.classroom(Path("~/course"))
     said = capsys.readouterr().out.splitlines()
-    assert [line.split(" ... ")[1] for line in said] == ["3 of 3 checks ok", "4 of 4 checks ok"]
+    assert [line.split(" ... ")[1] for line in said] == ["3 checks ok", "4 checks ok"]
     for file in (tmp_path / "course" / "solution").iterdir():
         outputs = str([cell.outputs for cell in read(file).cells if cell.cell_type == "code"])
         assert "not solved yet" not in outputs and "'name': 'stderr'" not in outputs
+
+
+def test_a_solution_that_fails_is_said(tmp_path, monkeypatch):
+    notebook = VERSIONS["00_quickstart"]["student"]
+    monkeypatch.setattr(
+        lessons.plans, "execute", lambda _, file, __: nbformat.write(notebook, file)
+    )
+    with pytest.raises(RuntimeError, match="00_quickstart.ipynb has a solution that does not pass"):
+        lessons.classroom(tmp_path / "course")
 
 
 @pytest.mark.slow
@@ -172,6 +192,7 @@ def test_nbgrader_grades_a_right_a_wrong_and_an_empty_submission(tmp_path):
     here["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
 
     def nbgrader(*arguments):
+        assert " ".join(("\nnbgrader", *arguments)).replace(stem, "00_quickstart") in TEACHING
         command = [sys.executable, "-m", "nbgrader", *arguments]
         ran = subprocess.run(
             command, cwd=course, env=os.environ | here, capture_output=True, text=True

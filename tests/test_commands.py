@@ -94,6 +94,12 @@ def test_outside_a_clone(run, monkeypatch, tmp_path, capsys, command):
     assert not list(tmp_path.iterdir())
 
 
+def test_help_is_to_be_had_outside_a_clone(run, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(commands, "NOTEBOOKS", tmp_path / "notebooks")
+    run()
+    assert "classroom" in "".join(capsys.readouterr())
+
+
 def test_what_needs_no_network_and_no_torch_is_light(own_cache):
     code = """
 import sys
