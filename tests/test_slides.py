@@ -100,6 +100,14 @@ def deck(tmp_path_factory) -> Path:
     return folder
 
 
+def test_files_that_the_built_slides_name_are_with_them(deck):
+    page = (deck / "index.html").read_text(encoding="utf-8")
+    named = set(re.findall(r'(?:href|src)="([\w./-]+)"', page))
+    assert "LICENSE-WordNet.txt" in named
+    for file in named:
+        assert (deck / file).is_file(), file
+
+
 @pytest.fixture
 def opened(chromium, deck):
     """Opens the slides as a double click does; neither an error nor a foreign request may come."""
@@ -166,7 +174,7 @@ def test_no_slide_is_empty_or_cut_off(opened, deck, sections):
             assert figure["loaded"], figure
             pixels = 4 / 3 * smallest_letter(deck / figure["file"]) * figure["scale"]
             assert pixels > SMALLEST, figure
-        page.keyboard.press("ArrowRight")
+        page.keyboard.press("Alt+ArrowRight")  # past what the next key would show
     formulas = "".join(re.sub("<aside.*?</aside>", "", s, flags=re.S) for s in sections).count("$$")
     assert page.locator("mjx-container[display=true] svg path").count() > 100
     assert page.locator("mjx-container[display=true]").count() == formulas / 2 > 8
@@ -175,9 +183,22 @@ def test_no_slide_is_empty_or_cut_off(opened, deck, sections):
 
 @pytest.mark.browser
 @pytest.mark.slow
+@pytest.mark.parametrize("words, hidden", [("one number", "0.693"), ("one line", "def lcl_loss")])
+def test_what_is_asked_is_shown_by_the_next_key(opened, sections, words, hidden):
+    number = next(n for n, section in enumerate(sections) if words in section.split("</h2>")[0])
+    page = opened(f"#/{number}")
+    part = page.locator(".present .fragment", has_text=hidden).first
+    assert part.is_hidden()
+    page.keyboard.press("ArrowRight")
+    part.wait_for(state="visible")
+
+
+@pytest.mark.browser
+@pytest.mark.slow
 def test_prints_a_page_a_slide(opened, sections):
     page = opened("?print-pdf")
     page.wait_for_selector(f".pdf-page >> nth={len(sections) - 1}")
+    assert page.locator(".fragment").count() == page.locator(".fragment.visible").count() > 0
     printed = page.pdf(prefer_css_page_size=True, print_background=True)
     assert len(re.findall(rb"/Type\s*/Page\b", printed)) == len(sections)
 

@@ -67,7 +67,8 @@ def build(out: Path) -> None:
     from npm import fetch
 
     deck = slides((HERE / "slides.md").read_text(encoding="utf-8"))
-    copies = {ROOT / figure: out / figure for figure in re.findall(r"figures/\w+\.svg", deck)}
+    files = [*re.findall(r"figures/\w+\.svg", deck), "LICENSE-WordNet.txt"]
+    copies = {ROOT / file: out / file for file in files}
     for package, about in tomllib.loads((HERE / "pinned.toml").read_text()).items():
         folder = fetch(package, about["version"], about["sha256"])
         copies |= {folder / file: out / package / file for file in about["files"]}
