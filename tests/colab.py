@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 
 TESTS = Path(__file__).parent
-INSTALLED = {"papermill", "ruamel-yaml"}  # by the first cell, without dependencies
+INSTALLED = {"latex2mathml", "papermill", "ruamel-yaml"}  # by the first cell, without dependencies
 LEFT_OUT = {"jedi"}  # by Colab, on purpose
 TORCH_PARTS = re.compile("nvidia|cuda|triton")  # Colab has those of its own build of torch
 

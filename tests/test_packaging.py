@@ -65,10 +65,7 @@ def test_course_changes_no_locked_version():
 
 @pytest.mark.parametrize("wanted", PROJECT["dependencies"])
 def test_colab_has_what_pyproject_asks_for(wanted):
-    """Else the first cell of the notebooks must install it; `make colab` asks the registry.
-
-    What makes pages of notebooks is for the command line alone.
-    """
+    """Else the first cell of the notebooks must install it; `make colab` asks the registry."""
     name, _, bound = parsed(wanted)
     if name not in ("latex2mathml", "papermill", "ruamel-yaml"):
         assert number(bound) <= number(COLAB[name])
