@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from test_notebooks import ROOT, definitions, read, tagged
+from test_notebooks import ROOT, code, definitions, read, tagged
 from torch.nn.functional import cross_entropy, normalize
 
 from lclkit import losses, plots
@@ -307,6 +307,22 @@ def test_a_single_push_can_exceed_scl_in_the_released_form_too():
     pushes = 0.5 * (q * w / (q * w).sum())[1:]
     assert pushes[0] > 4 * q[1] and pushes.sum() < q[1:].sum()
     assert "in the scene of section 7, only in the printed form" in TEXT
+
+
+def test_few_positives_lift_the_average_weight_above_nearly_every_negative(nb):
+    """Section 7, in the batches of section 6: the near rows are not mostly positives."""
+    (cell,) = [cell for cell in code(NOTEBOOK) if "def paper_batch" in cell.source]
+    space = dict(vars(nb))
+    exec(cell.source, space)
+    held, harder = [], []
+    for seed in range(20):
+        h, y, z = space["paper_batch"](seed, sure=0.5)
+        q, w, positives = nb.shares(h, 0.3), z.softmax(1)[:, y], nb.positives_of(y)
+        held.append((q * positives).sum(1).mean())
+        gains = w > (q * w).sum(1, keepdim=True)
+        harder.append(gains[y[:, None] != y].double().mean())
+    assert 0.4 < sum(held) / 20 < 0.5 and sum(harder) / 20 < 0.01
+    assert "few as they may be, they lift that average" in TEXT
 
 
 def test_what_the_text_says_of_the_cosines():
