@@ -331,6 +331,7 @@ def test_formulas_of_a_page_need_no_internet(tmp_path, monkeypatch, run):
     monkeypatch.setattr(plans, "execute", lambda _, executed, __: nbformat.write(made, executed))
     assert run("demo", "--profile", "ci") == 0
     page = (tmp_path / "runs" / "ci" / "00_quickstart.html").read_text()
+    assert "<script" not in page and "cdn" not in page
     body = page[page.index("The share") : page.index("</body>")]
     assert body.count("<math") == 2 and body.count('display="block"') == 1
     words = re.sub(r"\s+", "", re.sub("<[^>]+>", "", body))
