@@ -244,11 +244,11 @@ def execute(notebook: Path, executed: Path, parameters: dict, *arguments: str) -
     import papermill
     from jupyter_client.kernelspec import KernelSpecManager
 
-    # None is looked for, and ipykernel's own is left.
-    KernelSpecManager.kernel_dirs = []  # type: ignore
-    options = {"stdout_file": sys.stdout, "progress_bar": False, "kernel_name": "python3"}
-    options |= {"stderr_file": sys.stderr, "extra_arguments": ["--log-level=ERROR", *arguments]}
-    papermill.execute_notebook(notebook, executed, parameters, **options)
+    KernelSpecManager.kernel_dirs = []  # type: ignore  # looks for none: ipykernel's own is left
+    # After four seconds, its default, a busy machine would lose what a cell printed.
+    options = {"progress_bar": False, "kernel_name": "python3", "iopub_timeout": 60}
+    options |= {"extra_arguments": ["--log-level=ERROR", *arguments], "stdout_file": sys.stdout}
+    papermill.execute_notebook(notebook, executed, parameters, stderr_file=sys.stderr, **options)
 
 
 if __name__ == "__main__":  # the process of one run, which ends when the runner does
