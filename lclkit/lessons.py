@@ -31,7 +31,7 @@ def versions(path: Path) -> dict[str, NotebookNode]:
     the cells they need are run: nothing is trained.
     """
     made = {name: nbformat.read(path, as_version=4) for name in ("student", "solution", "nbgrader")}
-    cells, begun = [], False
+    points, begun = [], False
     for student, solution, source in zip(*(made[name].cells for name in made), strict=True):
         kind, name = part(student)
         begun = begun or kind == "exercise"
@@ -40,7 +40,6 @@ def versions(path: Path) -> dict[str, NotebookNode]:
                 cell.source = _without_solutions(cell.source)
             elif begun:
                 cell.outputs, cell.execution_count = [], None
-        cells.append(source)
         if kind == "exercise":
             solution.source = (SOLUTIONS / path.stem / f"{name}.py").read_text("utf-8").strip()
             student.source = f"{WORDS['stub']}\n{student.source}"
@@ -50,10 +49,10 @@ def versions(path: Path) -> dict[str, NotebookNode]:
             source.metadata.nbgrader = _nbgrader(f"check-{name}", locked=True)
             point = nbformat.v4.new_code_cell(WORDS["point"].format(notebook=path.stem, name=name))
             point.metadata.nbgrader = _nbgrader(f"point-{name}", locked=True, grade=True, points=1)
-            cells.append(point)
+            points.append(point)
         elif source.cell_type == "code" and not NEEDED & {*source.metadata.get("tags", [])}:
             source.metadata.tags = [*source.metadata.get("tags", []), "skip-execution"]
-    made["nbgrader"].cells = cells
+    made["nbgrader"].cells += points
     for notebook in made.values():
         notebook.cells = [cell for cell in notebook.cells if cell.source]
     return made

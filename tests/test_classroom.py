@@ -1,5 +1,6 @@
 """Versions of the notebooks for a class, and the grades that answers get."""
 
+import copy
 import csv
 import os
 import re
@@ -199,6 +200,11 @@ def test_nbgrader_grades_a_right_a_wrong_and_an_empty_submission(tmp_path):
         )
         assert ran.returncode == 0, ran.stdout + ran.stderr
 
+    def hand_in(student, notebook):
+        folder = course / "submitted" / student / stem
+        folder.mkdir(parents=True)
+        nbformat.write(notebook, folder / f"{stem}.ipynb")
+
     nbgrader("generate_assignment", stem)
     released = read(course / "release" / stem / f"{stem}.ipynb")
     answers = [path.read_text().strip() for path in SOLUTIONS if path.parent.name == stem]
@@ -210,9 +216,15 @@ def test_nbgrader_grades_a_right_a_wrong_and_an_empty_submission(tmp_path):
             if ending:
                 answer = min((lessons.SOLUTIONS / stem).glob(f"{name}.{ending}"))
                 cell.source = answer.read_text()
-        folder = course / "submitted" / student / stem
-        folder.mkdir(parents=True)
-        nbformat.write(handed_in, folder / f"{stem}.ipynb")
+        hand_in(student, handed_in)
+    moved = read(course / "submitted" / "right" / stem / f"{stem}.ipynb")
+    first, second, _ = parts(moved, "exercise").values()
+    copied = copy.deepcopy(first)  # as JupyterLab does it, with its metadata
+    copied.id = "copied"
+    moved.cells.insert(moved.cells.index(first), copied)
+    moved.cells.append(nbformat.v4.new_code_cell(second.source))
+    second.source = first.source = "# It stands elsewhere."
+    hand_in("a copy", moved)  # the first by name: the others come after it
     nbgrader("autograde", stem)
     nbgrader("generate_feedback", stem)
     nbgrader("export")
@@ -220,7 +232,8 @@ def test_nbgrader_grades_a_right_a_wrong_and_an_empty_submission(tmp_path):
         points = {
             row["student_id"]: (row["score"], row["max_score"]) for row in csv.DictReader(file)
         }
-    assert points == {"right": ("3.0", "3.0"), "wrong": ("0.0", "3.0"), "empty": ("0.0", "3.0")}
+    expected = {"right": 3, "wrong": 0, "empty": 0, "a copy": 3}
+    assert points == {student: (f"{score:.1f}", "3.0") for student, score in expected.items()}
     (page,) = (course / "feedback" / "wrong" / stem).glob("*.html")
     said = page.read_text()
     assert (
