@@ -16,7 +16,6 @@ from urllib.parse import urlsplit
 import pytest
 
 ROOT = Path(__file__).parents[1]
-MATHJAX = "_static/tex-svg.js"
 NOTEBOOKS = sorted(ROOT.glob("notebooks/[0-9]*.ipynb"))
 
 pytestmark = pytest.mark.slow
@@ -34,7 +33,10 @@ def site(tmp_path_factory) -> Path:
         capture_output=True,
         text=True,
     )
-    assert built.returncode == 0, built.stdout + built.stderr
+    said = built.stdout + built.stderr
+    if "ConnectionError" in said:
+        pytest.skip("MathJax could not be fetched from the npm registry")
+    assert built.returncode == 0, said
     assert str(folder / "html" / "index.html") in built.stdout
     return folder / "html"
 
@@ -141,14 +143,12 @@ def test_checks_and_the_cell_for_colab_are_folded(pages):
         assert "The cell for Colab" in text and "The check of exercise 1" in text
 
 
-def test_a_page_needs_no_other_host(pages, site):
+def test_a_page_needs_no_other_host(pages):
     """Links may lead away, but nothing that a browser loads by itself is elsewhere."""
     loaded = re.compile(
         r'<(?:script|img|iframe)\s[^>]*src="(https?:[^"]+)|<link\s[^>]*href="(https?:[^"]+)'
     )
     foreign = {a or b for text in pages.values() for a, b in loaded.findall(text)}
-    if not (site / MATHJAX).exists():
-        foreign = {place for place in foreign if "mathjax@3" not in place}
     assert not foreign
 
 
@@ -197,15 +197,9 @@ def visit(chromium, address):
         tab.close()
 
 
-@pytest.fixture(scope="module")
-def own_mathjax(site):
-    if not (site / MATHJAX).exists():
-        pytest.skip("MathJax could not be fetched from the npm registry")
-
-
 @pytest.mark.browser
 @pytest.mark.parametrize("width", [1280, 390])
-def test_every_page_loads_whole_and_fits(pages, visit, own_mathjax, width):
+def test_every_page_loads_whole_and_fits(pages, visit, width):
     for page in sorted(pages.keys() - {"index.html"}):  # which leads on at once
         seen = visit(page, width)
         excess = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
@@ -214,7 +208,7 @@ def test_every_page_loads_whole_and_fits(pages, visit, own_mathjax, width):
 
 
 @pytest.mark.browser
-def test_formulas_are_set(visit, own_mathjax):
+def test_formulas_are_set(visit):
     tab = visit(page_of("03")).tab
     tab.wait_for_selector("#eq-3 mjx-container svg path", state="attached")
     tab.wait_for_function("document.querySelectorAll('.math:not(:has(mjx-container))').length == 0")

@@ -5,16 +5,17 @@ import itertools
 import re
 from pathlib import Path
 
-import nbformat
 import pytest
 import typer
+from test_notebooks import PATHS, exercises, read
 
 from lclkit.__main__ import app
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "TEACHING.md").read_text(encoding="utf-8")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-NOTEBOOKS = {path.stem: nbformat.read(path, 4) for path in sorted(ROOT.glob("notebooks/0*.ipynb"))}
+NOTEBOOKS = {path.stem: read(path) for path in PATHS}
+EXERCISES = {stem: [name for of, name in exercises() if of == stem] for stem in NOTEBOOKS}
 
 
 def section(title):
@@ -27,12 +28,6 @@ def rows(text):
     """The cells of a table's rows, without its head."""
     lines = [line for line in text.splitlines() if line.startswith("|")]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
-
-
-def exercises(notebook):
-    """Its exercises in their order."""
-    tags = [tag for cell in notebook.cells for tag in cell.metadata.get("tags", [])]
-    return [tag.removeprefix("exercise-") for tag in tags if tag.startswith("exercise-")]
 
 
 def lessons():
@@ -49,7 +44,7 @@ def test_every_lesson_has_the_times_of_the_readme():
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_every_lesson_names_all_its_exercises(name):
     numbered = re.findall(r"(\d) `(\w+)`", lessons()[name][4])
-    expected = exercises(NOTEBOOKS[name])
+    expected = EXERCISES[name]
     assert numbered == [(str(number), of) for number, of in enumerate(expected, start=1)]
     lesson = section(f"{name[:2]} ")
     assert re.findall(r"`(\w+)`: ", lesson.split("**Questions**")[0]) == expected
@@ -57,11 +52,11 @@ def test_every_lesson_names_all_its_exercises(name):
 
 
 def test_exercises_of_the_plans_exist():
-    everywhere = {of for notebook in NOTEBOOKS.values() for of in exercises(notebook)}
+    everywhere = {name for _, name in exercises()}
     named = set(re.findall(r"`([a-z_]+)`", section("Plans"))) - {"demo"}
     assert len(named) >= 8 and named <= everywhere
     graded = re.findall(r"\*(\d\d): ([\d, andto]+)\*", section("Six weeks"))
-    count = {name[:2]: len(exercises(notebook)) for name, notebook in NOTEBOOKS.items()}
+    count = {stem[:2]: len(names) for stem, names in EXERCISES.items()}
     assert {notebook for notebook, _ in graded} == count.keys()
     for notebook, numbers in graded:
         assert max(map(int, re.findall(r"\d", numbers))) <= count[notebook]
