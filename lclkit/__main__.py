@@ -1,16 +1,21 @@
 """The command line: lclkit, or python -m lclkit."""
 
+import inspect
 import os
 import re
 import signal
 import sys
+import textwrap
 import warnings
+from collections.abc import Callable
 from importlib.metadata import metadata, requires, version
 from pathlib import Path
+from typing import Literal, get_args, get_origin, get_type_hints
 
+from pydantic import ValidationError
 from typer import Argument, Option, Typer
 
-from lclkit import files, paper
+from lclkit import config, files, paper
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 NAMES = ", ".join(paper.SIZES)
@@ -83,6 +88,93 @@ def _do_all(tasks: dict) -> int:
             print(error, file=sys.stderr)
             failed = 1
     return failed
+
+
+def _with_settings(command: Callable) -> Callable:
+    """The command with an option for each field of Config, whose comment is its help."""
+    comments = re.findall(r"(?m)^    (\w+): .*  # (.*)", Path(config.__file__).read_text("utf-8"))
+    options = [*inspect.signature(command).parameters.values()][:-1]
+    for name, kind in get_type_hints(config.Config).items():
+        choices = "|".join(get_args(kind)) if get_origin(kind) is Literal else None
+        option = Option(None, help=dict(comments).get(name), metavar=choices)
+        about = {"default": option, "annotation": str if choices else kind}
+        options.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, **about))
+    command.__signature__ = inspect.Signature(options)  # type: ignore
+    return command
+
+
+@app.command()
+@_with_settings
+def train(
+    dataset: str = Argument(metavar="DATA", help="A .csv file, a folder of three, or a name."),
+    out: Path = Option("runs", metavar="DIR", help="The folder for this and other runs."),
+    **settings,
+) -> None:
+    """Train on a .csv file with the columns text and label, and keep the model.
+
+    What is not set is as in the paper, for a GPU; on a CPU: --encoder minilm --trainable-layers 2.
+    """
+    given = {name: value for name, value in settings.items() if value is not None}
+    setup = paper.profile("paper", dataset, encoder=given.get("encoder", ""))
+    chosen = config.Config(**setup.settings | given)
+    from sklearn.metrics import confusion_matrix
+    from statsmodels.stats.proportion import proportion_confint
+
+    from lclkit import analysis, data, training
+
+    texts = data.load(dataset)
+    print(texts)
+    result = training.train(texts, chosen, out, save=True)
+    rows, scores = result.rows(), result.summary["scores"]
+    right, size = (rows.label == rows.predicted).sum(), len(rows)
+    low, high = proportion_confint(right, size, method="wilson")
+    counts = confusion_matrix(rows.label, rows.predicted, labels=range(len(texts.classes)))
+    commonest = counts.sum(1).argmax()
+    i, j, share = analysis.confusable_pairs(counts)[0]
+    pair = f"{texts.classes[i]} and {texts.classes[j]}"
+    run = out / result.folder.name
+    print(f"accuracy   {scores['test_phi']:.1f} % of {size:,} test texts", end="")
+    print(f" (95 % interval over texts {100 * low:.1f} to {100 * high:.1f}; seeds differ too)")
+    print(f"macro F1   {scores['test_phi_macro_f1']:.1f} %")
+    share_of_one = 100 * counts[commonest].sum() / size
+    print(f"compare    {share_of_one:.1f} % for saying {texts.classes[commonest]} of all texts")
+    print(f"confused   most {pair}: {100 * share:.1f} % of their texts")
+    print(f"run        {run}\nmodel      {run / 'model'}\nnext       lclkit predict {run} TEXT")
+
+
+@app.command()
+def predict(
+    folder: Path = Argument(help="Of a run that `train` left, or of its model."),
+    texts: list[str] = Argument(metavar="TEXT... | FILE.csv", help="A file has a column text."),
+    out: Path = Option(None, metavar="FILE.csv", help="A file for all probabilities."),
+) -> None:
+    """Say the class of texts, or of those in a .csv file."""
+    import pandas as pd
+    import torch
+
+    from lclkit import data, models
+
+    if len(texts) == 1 and texts[0].lower().endswith(".csv"):
+        texts = [text for text, _ in data.read_csv(Path(texts[0]).expanduser(), labelled=False)]
+    folder = folder.expanduser()
+    place = folder / "model" if (folder / "model").is_dir() else folder
+    if not (place / "config.json").is_file():
+        raise FileNotFoundError(f"{folder}: expected a run's folder, of lclkit train, or its model")
+    if out:
+        files.writable(out.expanduser().absolute().parent)
+    with models.quiet():
+        model = models.Encoder.from_pretrained(place)
+    labels, probabilities = model.to(0 if torch.cuda.is_available() else "cpu").predict(texts)
+    names = [model.config.id2label[label] for label in range(model.config.num_labels)]
+    if out:
+        table = pd.DataFrame({"text": texts, "predicted": labels})
+        table[[f"p_{name}" for name in names]] = probabilities
+        with files.whole(out.expanduser().absolute()) as file:
+            table.to_csv(file, index=False)
+        print(f"{len(texts):,} texts: {out}")
+    for text, p in zip(texts, [] if out else probabilities, strict=False):
+        first, second = (f"{names[c]} {100 * p[c]:.0f} %" for c in p.argsort()[:-3:-1])
+        print(f"{first}, {second}: {textwrap.shorten(text, 70)}")
 
 
 @app.command()
@@ -195,8 +287,8 @@ def main() -> None:
             address = metadata("lclkit")["Project-URL"].split()[-1]
             raise FileNotFoundError(f"no notebooks are here: run this in a clone of {address}")
         app()
-    except (ValueError, OSError, RuntimeError, ImportError) as error:
-        reason = re.sub("For further information.*", "", str(error))  # of pydantic
+    except (ArithmeticError, ImportError, MemoryError, OSError, RuntimeError, ValueError) as error:
+        reason = paper.in_words(error) if isinstance(error, ValidationError) else str(error)
         print(" ".join(reason.split()), file=sys.stderr)
         sys.exit(2)
 

@@ -140,6 +140,31 @@ def own_files(name: str) -> list[Path]:
     return three if all(map(Path.is_file, three)) and not built_in else []
 
 
+def read_csv(path: Path, labelled: bool = True) -> list[tuple[str, str]]:
+    """Text and label of each row of a csv file of one's own; DataError names the line at fault."""
+    csv.field_size_limit(2**31 - 1)  # texts may be long
+    lines = path.read_bytes().removeprefix(b"\xef\xbb\xbf").splitlines(keepends=True)
+    reader = csv.reader(map(bytes.decode, lines), strict=True, skipinitialspace=True)
+    rows = []
+    try:
+        header = [_plain(name) for name in next(filter(any, reader), [])]
+        if header.count("text") != 1 or labelled and header.count("label") != 1:
+            expected = "one column text and one label" if labelled else "one column text"
+            raise ValueError(f"not {expected}, but {header!r:.80}")
+        for fields in filter(any, reader):
+            row = dict(zip(header, fields, strict=False))
+            label = " ".join(unicodedata.normalize("NFC", row.get("label", "")).split())
+            unfit = len(fields) > len(header) or not _plain(row.get("text"))
+            if unfit or labelled and label in MISSING:
+                said = "no text, no label or one that means none, or too many fields"
+                raise ValueError(f"{said} in {fields!r:.80}")
+            rows.append((row["text"].strip(), label))
+    except (ValueError, csv.Error) as error:
+        cure = 'save it as CSV UTF-8: commas between, quotes around texts with commas, "" for "'
+        raise DataError(f"{path}, near line {reader.line_num}: {error}; {cure}") from None
+    return rows
+
+
 def _plain(text: object) -> str:
     """The same for texts that only look different; "" for what cannot be read at all."""
     if not isinstance(text, str) or "\0" in text or text != text.encode(errors="ignore").decode():
@@ -162,26 +187,10 @@ def _assemble(name: str, rows: pd.DataFrame, classes: Sequence[str] = (), **abou
 
 def _own(paths: Sequence[Path]) -> Dataset:
     """One file, to be split, or three, of which the last, the test, stays as it is."""
-    csv.field_size_limit(2**31 - 1)  # texts may be long
     rows = []
     # The test first: of a text that comes again its row is the one that stays.
     for split, path in list(zip(SPLITS, paths, strict=False))[::-1]:
-        lines = path.read_bytes().removeprefix(b"\xef\xbb\xbf").splitlines(keepends=True)
-        reader = csv.reader(map(bytes.decode, lines), strict=True, skipinitialspace=True)
-        try:
-            header = [_plain(name) for name in next(filter(any, reader), [])]
-            if (header.count("text"), header.count("label")) != (1, 1):
-                raise ValueError(f"not one column text and one label, but {header!r:.80}")
-            for fields in filter(any, reader):
-                row = dict(zip(header, fields, strict=False))
-                label = " ".join(unicodedata.normalize("NFC", row.get("label", "")).split())
-                if len(fields) > len(header) or not _plain(row.get("text")) or label in MISSING:
-                    said = "no text, no label or one that means none, or too many fields"
-                    raise ValueError(f"{said} in {fields!r:.80}")
-                rows.append((split, row["text"].strip(), label))
-        except (ValueError, csv.Error) as error:
-            cure = 'save it as CSV UTF-8: commas between, quotes around texts with commas, "" for "'
-            raise DataError(f"{path}, near line {reader.line_num}: {error}; {cure}") from None
+        rows += [(split, text, label) for text, label in read_csv(path)]
     table = pd.DataFrame(rows, columns=["split", "text", "label"])
     keys = table.text.map(_plain)
     torn = table.groupby([keys, "split"]).label.transform("nunique") > 1

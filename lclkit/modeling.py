@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor, nn
+from tqdm import trange
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
@@ -114,7 +115,7 @@ class LabelAwareEncoderForSequenceClassification(PreTrainedModel):
         self.eval()
         logits = torch.zeros(len(texts), self.config.num_labels)
         features = torch.zeros(len(texts), self.config.backbone.hidden_size)
-        for start in range(0, len(texts), 32):
+        for start in trange(0, len(texts), 32, disable=len(texts) < 1000, desc="batches"):
             rows = slice(start, start + 32)
             tokens = self.tokenizer(texts[rows], padding=True, truncation=True, return_tensors="pt")
             output = self(**tokens.to(self.device))

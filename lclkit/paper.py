@@ -53,9 +53,7 @@ def profile(
     try:
         p = Profile(**given)
     except ValidationError as error:
-        fault = error.errors()[0]
-        expected = fault["msg"].replace("Input should be", "expected")
-        raise ValueError(f"{fault['loc'][0]}: {expected}; found {fault['input']!r}") from None
+        raise ValueError(in_words(error)) from None
     p.settings = settings(p.dataset, p.recipe) | _DATA["profiles"][p.name]
     p.texts, usual_seeds = p.settings.pop("texts", None), p.settings.pop("seeds")
     p.seeds = p.seeds or usual_seeds
@@ -67,6 +65,15 @@ def profile(
     if p.out:
         files.writable(p.out)
     return p
+
+
+def in_words(error: ValidationError) -> str:
+    """The first fault that pydantic found, in a sentence."""
+    fault = error.errors()[0]
+    if fault["type"] == "value_error":
+        return str(fault["ctx"]["error"])
+    expected = fault["msg"].replace("Input should be", "expected")
+    return f"{fault['loc'][0]}: {expected}; found {fault['input']!r}"
 
 
 def settings(dataset: str, recipe: str = "released") -> dict:

@@ -12,7 +12,7 @@ import threading
 import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
 from itertools import product
@@ -128,7 +128,7 @@ def _choices(value: object) -> list:
 
 def _training(parameters: dict, download: bool) -> dict:
     """What decides the numbers of a run that trains; what would fail in the notebook fails here."""
-    from lclkit import data, results, sources, training
+    from lclkit import config, data, results, sources
 
     dataset = parameters["dataset"]
     subsets = paper.SUBSETS if dataset == "empatheticdialogues" else []
@@ -139,10 +139,15 @@ def _training(parameters: dict, download: bool) -> dict:
             raise ValueError(f"{name}: expected one of {values}; found {parameters[name]!r}")
     setup = paper.profile(*(parameters[key] for key in ("profile", "dataset", "recipe", "encoder")))
     own = {"loss": parameters["loss"], "seed": parameters["seed"]} | parameters["changes"]
-    config = asdict(training.Config(**setup.settings | own))
-    hashes = {name: _hash(name, download) for name in (dataset, config["encoder"])}
+    settings = config.identity(config.Config(**setup.settings | own))
+    hashes = {name: _hash(name, download) for name in (dataset, settings["encoder"])}
     parameters = parameters | {"profile": setup.name}
-    identity = {"parameters": parameters, "config": config, "texts": setup.texts, "hashes": hashes}
+    identity = {
+        "parameters": parameters,
+        "config": settings,
+        "texts": setup.texts,
+        "hashes": hashes,
+    }
     return identity | {"results_version": results.RESULTS_VERSION}
 
 

@@ -43,6 +43,7 @@ class Result:
             summary, *tables = [(folder / name).read_text(encoding="utf-8") for name in names]
             frames = [pd.read_csv(io.StringIO(table)) for table in tables]
             result = cls(Path(str(folder)), json.loads(summary), *frames)
+            result.summary["config"].setdefault("weights", "network")  # a younger field
             if result.summary["results_version"] != RESULTS_VERSION:
                 raise ValueError(f"expected results_version {RESULTS_VERSION}")
             classes = len(result.summary["classes"])

@@ -16,7 +16,6 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
-from typing import Annotated, Literal
 
 import numpy as np
 import pandas as pd
@@ -26,14 +25,13 @@ from accelerate import PartialState
 from accelerate.utils.memory import should_reduce_batch_size
 from filelock import FileLock
 from IPython import display, get_ipython
-from pydantic import BeforeValidator, ConfigDict, Field
-from pydantic.dataclasses import dataclass
 from safetensors.torch import load_model
 from torch import Tensor, nn
 from tqdm import tqdm
 from transformers import Trainer, TrainingArguments, trainer_callback, trainer_utils
 
 from lclkit import analysis, batches, data, files, losses, models
+from lclkit.config import Config, class_weights, identity
 from lclkit.results import PREFIXES, RESULTS_VERSION, SPLITS, Result
 
 HISTORY = ["step", "epoch", "lr", "loss", "ce_encoder", "ce_weighting", "contrastive"]
@@ -44,51 +42,6 @@ OUT_OF_MEMORY = (
     "smaller batch_size with accumulate (fewer negatives); precision='bf16'; trainable_layers=2"
 )
 gc.freeze()  # Trainer collects garbage before each run: sooner done if not in the libraries too
-
-# papermill's YAML takes 3e-5, which has no point, for a word.
-Number = Annotated[float, BeforeValidator(lambda x: float(x) if isinstance(x, str) else x)]
-Count = Annotated[int, Field(gt=0, lt=2**31)]
-Above0 = Annotated[Number, Field(gt=0)]
-Share = Annotated[Number, Field(ge=0, le=1)]
-Below1 = Annotated[Number, Field(ge=0, lt=1)]
-
-
-@dataclass(frozen=True, config=ConfigDict(strict=True, extra="forbid", allow_inf_nan=False))
-class Config:
-    """Settings of one run: every hyper-parameter is a field, and all of them name the run.
-
-    The defaults are the recipe "released", what the authors' code does; `paper.settings` has both
-    recipes. Raises ValueError for an unknown field or a value that makes no sense.
-    """
-
-    loss: Literal["ce", "scl", "lcl"] = "lcl"
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
-    encoder: str = "google/electra-base-discriminator"  # section 4.2
-    pooling: Literal["cls", "mean"] = "cls"
-    trainable_layers: Count | None = None  # None: all; n: the top n, the rest frozen
-    epochs: Count = 5
-    patience: Count | None = None  # stop after so many epochs without a better accuracy
-    batch_size: Count = 10  # K texts, with views 2K rows; of all processes together
-    accumulate: Count = 1  # batches a step; contrastive loss compares within a batch only
-    lr: Above0 = 2e-5
-    weight_decay: Share = 1e-2  # appendix B, like the next three
-    adam_beta1: Below1 = 0.9
-    adam_beta2: Below1 = 0.999
-    adam_epsilon: Above0 = 1e-6
-    eps_placement: Literal["before", "after"] = "before"  # the bias correction; torch: after
-    clip_norm: Above0 = 1.0  # each network apart, as in the authors' code
-    dropout: Below1 = 0.1  # of layers and classifiers, section 4.2
-    logit_dropout: bool = True  # on Φ's class logits too
-    alpha: Annotated[Share, Field(gt=0)] = 0.5  # weight of cross-entropy, Eq. 6
-    temperature: Above0 = 0.3
-    form: Literal["released", "printed"] = "released"  # see lclkit.losses
-    reduction: Literal["mean", "sum"] = "mean"  # of the contrastive term, Eq. 4
-    detach_weights: bool = False  # True: the contrastive term does not train Ψ
-    drop_last: bool = True  # leave out the last batch of an epoch if it is short
-    order: Literal["random", "length"] = "random"  # of the texts, see `Batches`
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    augmentation: Literal["released", "paper", "none"] = "released"  # see lclkit.augment
-    replaced: Share = 0.3  # share of words replaced in a view, section 4.2
 
 
 def train(
@@ -112,11 +65,14 @@ def train(
         raise ValueError(f"{name}: expected a field of Config, or one of {', '.join(OPTIONS)}")
     if config.precision == "fp16" and not torch.cuda.is_available():
         raise ValueError("precision: expected fp32 or bf16, for fp16 needs a GPU")
+    if config.weights != "network":
+        class_weights(config.weights, dataset.classes)  # what is wrong is found before the rest
     processes = PartialState(cpu=not torch.cuda.is_available())
     encoder = models.open_encoder(config.encoder)
     about = {"config": asdict(config), "dataset": dataset.name, "data_hash": dataset.hash}
     about |= {"encoder_hash": encoder.hash, "results_version": RESULTS_VERSION}
-    key = sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:8]
+    named = json.dumps(about | {"config": identity(config)}, sort_keys=True)
+    key = sha256(named.encode()).hexdigest()[:8]
     name = f"{files.safe_name(dataset.name)}-{config.loss}-seed{config.seed}-{key}"
     folder = Path(out).expanduser().absolute() / name
     work = folder.with_name(f".{name}.unfinished")
@@ -166,12 +122,12 @@ def describe(device: torch.device) -> str:
 
 
 class Networks(nn.ModuleDict):
-    """Φ as `phi` and, for lcl, Ψ as `psi`: the one model that Trainer trains."""
+    """Φ as `phi` and, for lcl, Ψ as `psi` or `log_weights` ``(C, C)``: what Trainer trains."""
 
     accepts_loss_kwargs = False  # Trainer divides the loss by the number of accumulated batches
 
     def forward(self, **inputs: Tensor) -> dict[str, Tensor]:
-        """2K rows -> h ``(2K, d)``, Φ's logits and, for lcl, Ψ's ``(2K, C)``."""
+        """2K rows -> h ``(2K, d)``, Φ's logits and, where there is Ψ, its ``(2K, C)``."""
         outputs = dict(self.phi(**inputs))
         if "psi" in self:
             outputs["psi_logits"] = self.psi(**inputs).logits
@@ -183,7 +139,13 @@ def build(dataset: data.Dataset, config: Config, encoder: models.Pretrained) -> 
     torch.manual_seed(config.seed)
     settings = (config.pooling, config.dropout, config.logit_dropout, config.trainable_layers)
     phi, psi, stem = models.build(encoder, dataset.classes, *settings)
-    return Networks({"phi": phi, "psi": psi} if config.loss == "lcl" else {"phi": phi}), stem
+    networks = Networks({"phi": phi})
+    if config.weights != "network":
+        weights = torch.tensor(class_weights(config.weights, dataset.classes))
+        networks.register_buffer("log_weights", weights.log().float())  # a row a class
+    elif config.loss == "lcl":
+        networks["psi"] = psi
+    return networks, stem
 
 
 class LabelAwareTrainer(Trainer, trainer_callback.TrainerCallback):
@@ -282,10 +244,13 @@ class LabelAwareTrainer(Trainer, trainer_callback.TrainerCallback):
         if config.loss == "scl":
             terms["contrastive"] = losses.scl_loss(outputs["features"], labels, **options)
         if config.loss == "lcl":
-            psi_logits = outputs["psi_logits"].float()
-            log_w = psi_logits.log_softmax(1)  # Eq. 5
+            if config.weights == "network":
+                psi_logits = outputs["psi_logits"].float()
+                log_w = psi_logits.log_softmax(1)  # Eq. 5
+                terms["ce_weighting"] = nn.functional.cross_entropy(psi_logits, labels)
+            else:
+                log_w = self.model.log_weights[labels]
             options |= {"form": config.form, "detach_weights": config.detach_weights}
-            terms["ce_weighting"] = nn.functional.cross_entropy(psi_logits, labels)
             terms["contrastive"] = losses.lcl_loss(outputs["features"], labels, log_w, **options)
         if config.loss != "ce":
             l_w = terms.get("ce_weighting", 0)

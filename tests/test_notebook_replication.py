@@ -300,8 +300,8 @@ def test_contrast_without_spread(parts):
     assert all(np.isnan(lesson.contrast(parts)[name]) for name in ("low", "high", "p"))
 
 
-# Fields of Config that stand in a column of their own.
-APART = {"loss", "seed", "encoder", "trainable_layers"}
+# Fields of Config that stand in a column of their own, or leave a run out.
+APART = {"loss", "seed", "encoder", "trainable_layers", "weights"}
 
 
 def test_every_setting_that_decides_numbers_is_compared_with_the_recipes():

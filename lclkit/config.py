@@ -1,0 +1,113 @@
+"""The settings of a run, and the weights of Eq. 3 where they are not a network's. No torch."""
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import pandas as pd
+from pydantic import BeforeValidator, ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+
+def as_table(weights: Any) -> Any:
+    """The text of a csv table, for the path of a .csv file, a DataFrame or an array."""
+    if isinstance(weights, pd.DataFrame):
+        return weights.to_csv()
+    if not isinstance(weights, str | Path):
+        return pd.DataFrame(weights).to_csv(header=False, index=False)
+    if str(weights).lower().endswith(".csv"):
+        return Path(weights).expanduser().read_text(encoding="utf-8-sig")
+    return weights
+
+
+# papermill's YAML takes 3e-5, which has no point, for a word.
+Number = Annotated[float, BeforeValidator(lambda x: float(x) if isinstance(x, str) else x)]
+Count = Annotated[int, Field(gt=0, lt=2**31)]
+Above0 = Annotated[Number, Field(gt=0)]
+Share = Annotated[Number, Field(ge=0, le=1)]
+Below1 = Annotated[Number, Field(ge=0, lt=1)]
+Table = Annotated[str, BeforeValidator(as_table)]
+
+
+@dataclass(frozen=True, config=ConfigDict(strict=True, extra="forbid", allow_inf_nan=False))
+class Config:
+    """Settings of one run: every hyper-parameter is a field, and all of them name the run.
+
+    The defaults are the recipe "released", what the authors' code does; `paper.settings` has both
+    recipes. Raises ValueError for an unknown field or a value that makes no sense.
+    """
+
+    loss: Literal["ce", "scl", "lcl"] = "lcl"  # see lclkit.losses
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    encoder: str = "google/electra-base-discriminator"  # or minilm, or a folder; section 4.2
+    pooling: Literal["cls", "mean"] = "cls"  # the first token, or the mean of all
+    trainable_layers: Count | None = None  # the top n, the rest frozen; None: all
+    epochs: Count = 5  # the best on validation counts
+    patience: Count | None = None  # stop after so many epochs without a better accuracy
+    batch_size: Count = 10  # K texts, with views 2K rows; of all processes together
+    accumulate: Count = 1  # batches a step; contrastive loss compares within a batch only
+    lr: Above0 = 2e-5  # learning rate; falls along a line to 0
+    weight_decay: Share = 1e-2  # appendix B, like the next three
+    adam_beta1: Below1 = 0.9
+    adam_beta2: Below1 = 0.999
+    adam_epsilon: Above0 = 1e-6
+    eps_placement: Literal["before", "after"] = "before"  # the bias correction, as torch: after
+    clip_norm: Above0 = 1.0  # each network apart, as in the authors' code
+    dropout: Below1 = 0.1  # of layers and classifiers, section 4.2
+    logit_dropout: bool = True  # on Φ's class logits too
+    alpha: Annotated[Share, Field(gt=0)] = 0.5  # weight of cross-entropy, Eq. 6
+    temperature: Above0 = 0.3  # tau, by which similarities are divided
+    form: Literal["released", "printed"] = "released"  # of lcl, see lclkit.losses
+    reduction: Literal["mean", "sum"] = "mean"  # of the contrastive term, Eq. 4
+    detach_weights: bool = False  # so that the contrastive term does not train Ψ
+    drop_last: bool = True  # leave out the last batch of an epoch if it is short
+    order: Literal["random", "length"] = "random"  # of the texts, see `Batches`
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    augmentation: Literal["released", "paper", "none"] = "released"  # see lclkit.augment
+    replaced: Share = 0.3  # share of words replaced in a view, section 4.2
+    weights: Table = "network"  # of lcl: Ψ's, or a .csv file, see `class_weights`
+
+    def __post_init__(self) -> None:
+        if self.weights != "network" and "," not in self.weights:
+            expected = "'network', a .csv file with commas, or an array"
+            raise ValueError(f"weights: expected {expected}; found {self.weights!r:.60}")
+        if self.weights != "network" and self.loss != "lcl":
+            raise ValueError(f"weights: expected 'network' with {self.loss}, which has no weights")
+
+
+def identity(config: Config) -> dict:
+    """What names a run: its settings, but for `weights` where they are Ψ's, as it ever was."""
+    settings = asdict(config)
+    if config.weights == "network":
+        del settings["weights"]
+    return settings
+
+
+def class_weights(table: str, classes: Sequence[str]) -> np.ndarray:
+    """S ``(C, C)``: w, Eq. 5, of each text of class y (row) for each class (column); above 0.
+
+    table: csv, of numbers alone, or with the classes, in their order, as first row and column.
+    Rows are scaled to sum to 1. ValueError where they are further from it than 0.01, or wrong.
+    """
+    rows = [row for row in csv.reader(io.StringIO(table), skipinitialspace=True) if row]
+    if len(rows) == len(classes) + 1:
+        named = [*rows[0][1:], *(row[0] for row in rows[1:])]
+        for expected, found in zip([*classes, *classes], named, strict=False):
+            if found.strip() != expected:
+                order = f"the classes in the data set's order, here {expected!r}"
+                raise ValueError(f"weights: expected {order}; found {found!r}")
+        rows = [row[1:] for row in rows[1:]]
+    try:
+        weights = np.array(rows, dtype=float).reshape(len(classes), len(classes))
+    except ValueError as error:
+        expected = f"{len(classes)} rows of {len(classes)} numbers, one a class"
+        raise ValueError(f"weights: expected {expected}; found {table!r:.60} ({error})") from None
+    for name, row in zip(classes, weights, strict=True):
+        if not (row.min() > 0 and abs(row.sum() - 1) <= 0.01):  # nor is NaN
+            found = f"a smallest number of {row.min():g} and a sum of {row.sum():g} for {name}"
+            raise ValueError(f"weights: expected rows above 0 that sum to 1; found {found}")
+    return weights / weights.sum(1, keepdims=True)
