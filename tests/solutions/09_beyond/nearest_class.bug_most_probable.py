@@ -1,0 +1,2 @@
+def nearest_class(p):
+    return int(np.argmax(p))

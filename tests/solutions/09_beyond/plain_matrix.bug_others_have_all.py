@@ -1,0 +1,6 @@
+def plain_matrix(K, own):
+    S = np.array(K, dtype=float)
+    np.fill_diagonal(S, 0)
+    S /= S.sum(axis=1, keepdims=True)
+    np.fill_diagonal(S, own)
+    return S
