@@ -159,7 +159,8 @@ def predict(
     folder = folder.expanduser()
     place = folder / "model" if (folder / "model").is_dir() else folder
     if not (place / "config.json").is_file():
-        raise FileNotFoundError(f"{folder}: expected a run's folder, of lclkit train, or its model")
+        expected = "the folder of a run with a model, as lclkit train leaves it"
+        raise FileNotFoundError(f"{folder}: expected {expected}")
     if out:
         files.writable(out.expanduser().absolute().parent)
     with models.quiet():
