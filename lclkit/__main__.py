@@ -219,15 +219,6 @@ def replicate(
 
 
 @app.command()
-def classroom(to: Path = Option(metavar="DIR", help="A new folder.")) -> None:
-    """Write the notebooks for a class: for students, solved, and as nbgrader's sources."""
-    from lclkit import lessons
-
-    lessons.classroom(to)
-    print(f"{to} has student, solution and nbgrader: see TEACHING.md")
-
-
-@app.command()
 def pack(file: Path, places: list[Path], summaries: bool = False) -> None:
     """Write finished runs, in folders or packed files, to one; summaries: without predictions."""
     from lclkit import results
@@ -283,7 +274,7 @@ def main() -> None:
     try:
         if os.path.expanduser("~") == "~":  # a user without a name: libraries fail one by one
             raise OSError("no home folder: set HOME to a folder that can be written to")
-        needs_a_clone = {*sys.argv[1:2]} & {"classroom", "demo", "report", "replicate"}
+        needs_a_clone = {*sys.argv[1:2]} & {"demo", "report", "replicate"}
         if needs_a_clone and not NOTEBOOKS.is_dir():
             address = metadata("lclkit")["Project-URL"].split()[-1]
             raise FileNotFoundError(f"no notebooks are here: run this in a clone of {address}")

@@ -89,7 +89,7 @@ def test_doctor_says_where_data_are(clone, own_cache, monkeypatch, capsys, tmp_p
     assert out.count("not here: lclkit fetch") == 5
 
 
-@pytest.mark.parametrize("command", [["demo"], ["report"], ["replicate", "smoke"], ["classroom"]])
+@pytest.mark.parametrize("command", [["demo"], ["report"], ["replicate", "smoke"]])
 def test_outside_a_clone(run, monkeypatch, tmp_path, capsys, command):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(commands, "NOTEBOOKS", tmp_path / "notebooks")
@@ -102,7 +102,7 @@ def test_outside_a_clone(run, monkeypatch, tmp_path, capsys, command):
 def test_help_is_to_be_had_outside_a_clone(run, monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(commands, "NOTEBOOKS", tmp_path / "notebooks")
     run()
-    assert "classroom" in "".join(capsys.readouterr())
+    assert "replicate" in "".join(capsys.readouterr())
 
 
 def test_what_needs_no_network_and_no_torch_is_light(own_cache):
@@ -246,7 +246,6 @@ def test_the_plans_name_no_other_encoders(own_cache, tmp_path):
         (["replicate", "smoke", "--shard", "6/6"], "shard: expected I/N"),
         (["demo", "--profile", "dmo"], "profile: expected 'ci', 'demo'"),
         (["report", "gone"], "ath 'gone' does not exist"),
-        (["classroom"], "Missing option '--to'"),
         (["pack", "new.zip", "gone"], "gone: expected a folder of runs, or a packed file"),
         (["pack", "new.zip", "."], "no finished run in ."),
     ],
