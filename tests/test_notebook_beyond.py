@@ -337,8 +337,7 @@ def test_tables_are_made_by_the_notebooks_definitions(path):
 
 def finished(weights, seed, loss="lcl", **other):
     config = {"loss": loss, "seed": seed, "encoder": "minilm", "trainable_layers": 2} | other
-    if weights:
-        config["weights"] = weights
+    config["weights"] = weights or "network"
     summary = {"config": config, "dataset": nb.PLACES["sst5"]}
     return SimpleNamespace(summary=summary, predictions=[1])
 
