@@ -281,6 +281,7 @@ def main() -> None:
         app()
     except (ArithmeticError, ImportError, MemoryError, OSError, RuntimeError, ValueError) as error:
         reason = paper.in_words(error) if isinstance(error, ValidationError) else str(error)
+        reason = re.sub("For further information.*", "", reason)  # of pydantic, within a plan's
         print(" ".join(reason.split()), file=sys.stderr)
         sys.exit(2)
 

@@ -228,7 +228,7 @@ def test_fetch_of_encoders(run, monkeypatch, tmp_path, capsys):
 
 
 def test_the_plans_name_no_other_encoders(own_cache, tmp_path):
-    for file in plans.PLANS.iterdir():
+    for file in plans.PLANS.glob("*.yml"):
         for each in plans.expand(file, tmp_path, download=False):
             assert each.identity["config"]["encoder"] in commands.ENCODERS
 
