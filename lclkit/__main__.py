@@ -137,7 +137,7 @@ def train(
     print(f" (95 % interval over texts {100 * low:.1f} to {100 * high:.1f}; seeds differ too)")
     print(f"macro F1   {scores['test_phi_macro_f1']:.1f} %")
     share_of_one = 100 * counts[commonest].sum() / size
-    print(f"compare    {share_of_one:.1f} % for saying {texts.classes[commonest]} of all texts")
+    print(f"compare    {share_of_one:.1f} % by always saying {texts.classes[commonest]}")
     print(f"confused   most {pair}: {100 * share:.1f} % of their texts")
     print(f"run        {run}\nmodel      {run / 'model'}\nnext       lclkit predict {run} TEXT")
 
