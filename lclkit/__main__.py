@@ -137,16 +137,17 @@ def train(
     print(f" (95 % interval over texts {100 * low:.1f} to {100 * high:.1f}; seeds differ too)")
     print(f"macro F1   {scores['test_phi_macro_f1']:.1f} %")
     share_of_one = 100 * counts[commonest].sum() / size
-    print(f"compare    {share_of_one:.1f} % for saying {texts.classes[commonest]} of all texts")
-    print(f"confused   most {pair}: {100 * share:.1f} % of their texts")
+    print(f"compare    {share_of_one:.1f} % by always saying {texts.classes[commonest]}")
+    if share:
+        print(f"confused   most {pair}: {100 * share:.1f} % of their texts")
     print(f"run        {run}\nmodel      {run / 'model'}\nnext       lclkit predict {run} TEXT")
 
 
 @app.command()
 def predict(
-    folder: Path = Argument(help="Of a run that `train` left, or of its model."),
+    folder: Path = Argument(metavar="FOLDER", help="Of a run that `train` left, or its model."),
     texts: list[str] = Argument(metavar="TEXT... | FILE.csv", help="A file has a column text."),
-    out: Path = Option(None, metavar="FILE.csv", help="A file for all probabilities."),
+    out: Path = Option(None, metavar="FILE.csv", dir_okay=False, help="For all probabilities."),
 ) -> None:
     """Say the class of texts, or of those in a .csv file."""
     import pandas as pd

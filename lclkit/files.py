@@ -44,10 +44,10 @@ def writable(folder: str | Path) -> Path:
     return path
 
 
-def safe_name(words: str, size: int = 80) -> str:
-    """A name for a file or folder, of any words, that every system takes: at most `size` bytes."""
+def safe_name(words: str) -> str:
+    """A name for a file or folder, of any words, that every system takes: at most 80 bytes."""
     name = re.sub(r'[/\\:*?"<>|\x00-\x1f\x7f-\x9f\ud800-\udfff]', "-", words).lstrip(". ")
-    return name.encode()[:size].decode(errors="ignore").rstrip(". ") or "-"
+    return name.encode()[:80].decode(errors="ignore").rstrip(". ") or "-"
 
 
 def provenance() -> dict:

@@ -141,13 +141,8 @@ def _training(parameters: dict, download: bool) -> dict:
     own = {"loss": parameters["loss"], "seed": parameters["seed"]} | parameters["changes"]
     settings = config.identity(config.Config(**setup.settings | own))
     hashes = {name: _hash(name, download) for name in (dataset, settings["encoder"])}
-    parameters = parameters | {"profile": setup.name}
-    identity = {
-        "parameters": parameters,
-        "config": settings,
-        "texts": setup.texts,
-        "hashes": hashes,
-    }
+    identity = {"parameters": parameters | {"profile": setup.name}, "config": settings}
+    identity |= {"texts": setup.texts, "hashes": hashes}
     return identity | {"results_version": results.RESULTS_VERSION}
 
 

@@ -351,6 +351,7 @@ def test_every_setting_is_an_option_with_its_comment(run, capsys):
         (["predict", "empty", "half.csv"], "half.csv, near line 2: no text, no label"),
         (["predict", "empty", "labels.csv"], "not one column text, but ['label']"),
         (["predict", "damaged", "a text"], "damaged"),
+        (["predict", "empty", "a text", "--out", "empty"], "ile 'empty' is a directory"),
     ],
 )
 def test_a_wrong_file_or_setting_is_a_sentence(run, own_csv, capsys, arguments, message):
