@@ -388,3 +388,39 @@ def test_numbers_of_the_paper_in_section_9():
     assert ed["ce"] == 58.3 and round(ed["lcl"] - ed["ce"], 1) == 1.8
     assert "58.3 % in Suresh and Ong" in prose and "gain over cross-entropy there (1.8)" in prose
     assert round(58.3 - 47.7, 1) == 10.6 and "gap of 10.6 points" in prose
+
+
+def test_what_section_7_says_of_the_kept_runs():
+    """Both claims open; no table far from equal in any seed; the network above all of them."""
+    packed = [RESULTS / "beyond-demo.zip", RESULTS / "supersense.zip"]
+    runs = {}
+    for run in sorted(find(packed), key=lambda run: run.summary["config"]["seed"]):
+        config = run.summary["config"]
+        name = config["loss"] if config["loss"] != "lcl" else config["weights"]
+        runs.setdefault(name, []).append(run)
+    names = runs["ce"][0].summary["classes"]
+    counts = nb.confusion_counts(runs["ce"])
+    known = {"equal": np.ones(counts.shape), "confusion": 1 + counts}
+    known["words"] = nb.word_similarity(names)
+    known = {name: nb.class_matrix(K) for name, K in known.items()}
+    known["shuffled"] = nb.shuffled(known["confusion"])
+    named = {nb.as_table(S, names).to_csv(): name for name, S in known.items()}
+    assert named.keys() < runs.keys()
+    runs = {named.get(name, name): of_name for name, of_name in runs.items()}
+    runs["names"] = runs.pop(next(name for name in runs if "," in name))  # the encoder's, the last
+    assert {len(of_name) for of_name in runs.values()} == {3} and len(runs) == 8
+    assert set(nb.verdicts(nb.judged(runs)).values()) == {"open"}
+    accuracy = {
+        name: np.array([run.summary["scores"]["test_phi"] for run in of_name])
+        for name, of_name in runs.items()
+    }
+    for name in ("names", "words", "confusion", "shuffled"):
+        assert abs(accuracy[name] - accuracy["equal"]).max() < 0.55
+        assert 0.6 < accuracy["network"].mean() - accuracy[name].mean() < 1.0
+    lead = accuracy["network"] - accuracy["equal"]
+    assert (lead > 0).all() and lead.mean() == pytest.approx(1, abs=0.01)
+    assert analysis.summarise(lead)["low"] < 0
+    gains = {name: (accuracy[name] - accuracy["equal"]).mean() for name in accuracy}
+    assert gains["shuffled"] == pytest.approx(gains["words"], abs=0.01)
+    assert gains["shuffled"] == pytest.approx(gains["confusion"], abs=0.01)
+    assert round(1 - (24 / 25) ** 9, 2) == 0.31
