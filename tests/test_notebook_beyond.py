@@ -13,7 +13,7 @@ from scipy import stats
 from test_notebooks import ROOT, definitions, read, tagged
 from typer.testing import CliRunner
 
-from lclkit import losses, paper, plans, sources
+from lclkit import analysis, losses, paper, plans, sources
 from lclkit.__main__ import app
 from lclkit.config import class_weights
 from lclkit.results import find
