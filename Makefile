@@ -11,6 +11,7 @@ BIN := .venv/bin
 TORCH ?=
 PROFILE ?=
 OPTIONS ?=
+TO ?=
 # Tests at a time, each on one core.
 JOBS ?= 2
 TORCH_CPU_INDEX := --extra-index-url https://download.pytorch.org/whl/cpu
@@ -21,7 +22,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --quiet --numprocesses $(JOB
 NOTEBOOKS := $(wildcard notebooks/[0-9]*.ipynb)
 RESULTS := notebooks/results
 
-.PHONY: demo check test lint env course site slides lab notebooks results address colab lock
+.PHONY: demo check test lint env course classroom site slides lab notebooks results address colab lock
 
 demo: env
 	@$(BIN)/python -m lclkit demo $(if $(PROFILE),--profile $(PROFILE))
@@ -61,6 +62,10 @@ env: .venv/installed
 # For teachers: what grades a class, as TEACHING.md has it. It adds its own panels to JupyterLab.
 course: env
 	@$(PIP) install --quiet --no-deps --requirement requirements-course.lock
+
+# For teachers: the notebooks for students, solved, and as nbgrader's sources, in a new folder: make classroom TO=course
+classroom: env
+	@$(BIN)/python docs/classroom.py --to $(if $(TO),"$(TO)")
 
 # The notebooks as they are committed, the results, the reference; and the slides, which stand in it.
 site: env slides

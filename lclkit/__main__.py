@@ -159,7 +159,8 @@ def predict(
     folder = folder.expanduser()
     place = folder / "model" if (folder / "model").is_dir() else folder
     if not (place / "config.json").is_file():
-        raise FileNotFoundError(f"{folder}: expected a run's folder, of lclkit train, or its model")
+        expected = "the folder of a run with a model, as lclkit train leaves it"
+        raise FileNotFoundError(f"{folder}: expected {expected}")
     if out:
         files.writable(out.expanduser().absolute().parent)
     with models.quiet():
@@ -218,15 +219,6 @@ def replicate(
 
 
 @app.command()
-def classroom(to: Path = Option(metavar="DIR", help="A new folder.")) -> None:
-    """Write the notebooks for a class: for students, solved, and as nbgrader's sources."""
-    from lclkit import lessons
-
-    lessons.classroom(to)
-    print(f"{to} has student, solution and nbgrader: see TEACHING.md")
-
-
-@app.command()
 def pack(file: Path, places: list[Path], summaries: bool = False) -> None:
     """Write finished runs, in folders or packed files, to one; summaries: without predictions."""
     from lclkit import results
@@ -282,13 +274,14 @@ def main() -> None:
     try:
         if os.path.expanduser("~") == "~":  # a user without a name: libraries fail one by one
             raise OSError("no home folder: set HOME to a folder that can be written to")
-        needs_a_clone = {*sys.argv[1:2]} & {"classroom", "demo", "report", "replicate"}
+        needs_a_clone = {*sys.argv[1:2]} & {"demo", "report", "replicate"}
         if needs_a_clone and not NOTEBOOKS.is_dir():
             address = metadata("lclkit")["Project-URL"].split()[-1]
             raise FileNotFoundError(f"no notebooks are here: run this in a clone of {address}")
         app()
     except (ArithmeticError, ImportError, MemoryError, OSError, RuntimeError, ValueError) as error:
         reason = paper.in_words(error) if isinstance(error, ValidationError) else str(error)
+        reason = re.sub("For further information.*", "", reason)  # of pydantic, within a plan's
         print(" ".join(reason.split()), file=sys.stderr)
         sys.exit(2)
 

@@ -18,7 +18,7 @@ def as_table(weights: Any) -> Any:
     if isinstance(weights, pd.DataFrame):
         return weights.to_csv()
     if not isinstance(weights, str | Path):
-        return pd.DataFrame(weights).to_csv(header=False, index=False)
+        return pd.DataFrame(np.array(weights, dtype=float)).to_csv(header=False, index=False)
     if str(weights).lower().endswith(".csv"):
         return Path(weights).expanduser().read_text(encoding="utf-8-sig")
     return weights
@@ -102,7 +102,9 @@ def class_weights(table: str, classes: Sequence[str]) -> np.ndarray:
                 raise ValueError(f"weights: expected {order}; found {found!r}")
         rows = [row[1:] for row in rows[1:]]
     try:
-        weights = np.array(rows, dtype=float).reshape(len(classes), len(classes))
+        weights = np.array(rows, dtype=float)
+        if weights.shape != (len(classes), len(classes)):
+            raise ValueError(f"its shape is {weights.shape}")
     except ValueError as error:
         expected = f"{len(classes)} rows of {len(classes)} numbers, one a class"
         raise ValueError(f"weights: expected {expected}; found {table!r:.60} ({error})") from None

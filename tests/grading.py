@@ -1,13 +1,14 @@
-"""What the hidden tests of a graded exercise do; see `point` in lclkit/lessons.toml."""
+"""What the hidden tests of a graded exercise do; see `point` in docs/classroom.toml."""
 
 import contextlib
 import copy
 import io
+from pathlib import Path
 
 import nbformat
 import numpy as np
 
-from lclkit.lessons import NOTEBOOKS, SOLUTIONS, part
+ROOT = Path(__file__).parents[1]
 
 
 class Wrong(ValueError):
@@ -22,9 +23,10 @@ def grade(notebook: str, name: str, space: dict) -> None:
 
     notebook, name: of the exercise; space: the kernel's. Raises Wrong.
     """
-    cells = nbformat.read(NOTEBOOKS / f"{notebook}.ipynb", as_version=4).cells
-    (check,) = [cell.source for cell in cells if part(cell) == ("check", name)]
-    cases = SOLUTIONS / notebook / f"{name}.cases.py"
+    cells = nbformat.read(ROOT / "notebooks" / f"{notebook}.ipynb", as_version=4).cells
+    tag = f"check-{name}"
+    (check,) = [cell.source for cell in cells if tag in cell.metadata.get("tags", [])]
+    cases = ROOT / "tests" / "solutions" / notebook / f"{name}.cases.py"
     said = io.StringIO()
     # nbgrader takes a warning for a fault.
     with contextlib.redirect_stdout(said), contextlib.redirect_stderr(io.StringIO()):

@@ -2,6 +2,7 @@
 
 import copy
 import csv
+import importlib.util
 import os
 import re
 import shutil
@@ -12,12 +13,14 @@ from pathlib import Path
 import nbformat
 import pytest
 from grading import grade
-from test_notebooks import PATHS, SOLUTIONS, default_dtype, definitions, exercises, read  # noqa: F401
+from test_notebooks import PATHS, ROOT, SOLUTIONS, default_dtype, definitions, exercises, read  # noqa: F401
 
-from lclkit import lessons
+spec = importlib.util.spec_from_file_location("classroom", ROOT / "docs" / "classroom.py")
+classroom = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(classroom)
 
-TEACHING = (lessons.NOTEBOOKS.parent / "TEACHING.md").read_text()
-VERSIONS = {path.stem: lessons.versions(path) for path in PATHS}
+TEACHING = (classroom.NOTEBOOKS.parent / "TEACHING.md").read_text()
+VERSIONS = {path.stem: classroom.versions(path) for path in PATHS}
 
 
 @pytest.fixture(params=PATHS, ids=lambda path: path.stem)
@@ -27,7 +30,7 @@ def stem(request):
 
 def parts(notebook, kind):
     """Name -> its cell, of each exercise or check."""
-    named = {lessons.part(cell): cell for cell in notebook.cells}
+    named = {classroom.part(cell): cell for cell in notebook.cells}
     return {name: cell for (found, name), cell in named.items() if found == kind}
 
 
@@ -58,20 +61,20 @@ def test_nothing_else_of_the_prose_is_lost(stem):
         return [line for line in text.splitlines() if line]
 
     after = lines(VERSIONS[stem]["student"])
-    original = lines(read(lessons.NOTEBOOKS / f"{stem}.ipynb"))
+    original = lines(read(classroom.NOTEBOOKS / f"{stem}.ipynb"))
     gone = [line for line in original if line not in after]
     assert len(gone) == 2 + len(parts(VERSIONS[stem]["student"], "exercise"))
     assert all(line.startswith(("Stuck? ", "[![Open", "**Work on a copy**")) for line in gone)
 
 
 def test_students_get_stubs_and_outputs_up_to_the_exercises(stem):
-    original, student = read(lessons.NOTEBOOKS / f"{stem}.ipynb"), VERSIONS[stem]["student"]
+    original, student = read(classroom.NOTEBOOKS / f"{stem}.ipynb"), VERSIONS[stem]["student"]
     stubs = parts(original, "exercise")
     for name, cell in parts(student, "exercise").items():
         assert cell.source == f"# Work here.\n{stubs[name].source}"
     assert parts(student, "check").keys() == parts(original, "check").keys()
     code = [cell for cell in student.cells if cell.cell_type == "code"]
-    first = next(i for i, cell in enumerate(code) if lessons.part(cell)[0] == "exercise")
+    first = next(i for i, cell in enumerate(code) if classroom.part(cell)[0] == "exercise")
     assert not any(cell.outputs or cell.execution_count for cell in code[first:])
     kept = [cell for cell in original.cells if cell.cell_type == "code"][:first]
     assert code[:first] == kept and any(cell.outputs for cell in kept)
@@ -79,7 +82,7 @@ def test_students_get_stubs_and_outputs_up_to_the_exercises(stem):
 
 def test_solutions_stand_in_the_place_of_stubs(stem):
     for name, cell in parts(VERSIONS[stem]["solution"], "exercise").items():
-        assert cell.source == (lessons.SOLUTIONS / stem / f"{name}.py").read_text().strip()
+        assert cell.source == (classroom.SOLUTIONS / stem / f"{name}.py").read_text().strip()
 
 
 def test_sources_for_nbgrader(stem):
@@ -97,7 +100,7 @@ def test_sources_for_nbgrader(stem):
         assert check.metadata.nbgrader.locked and not check.metadata.nbgrader.grade
     for cell in notebook.cells:
         if "skip-execution" in cell.metadata.get("tags", []):
-            assert not lessons.NEEDED & {*cell.metadata.tags} and "nbgrader" not in cell.metadata
+            assert not classroom.NEEDED & {*cell.metadata.tags} and "nbgrader" not in cell.metadata
 
 
 def exercises_of(stem):
@@ -107,7 +110,7 @@ def exercises_of(stem):
 @pytest.mark.parametrize("stem, name", exercises())
 def test_grades(stem, name):
     """In a kernel that ran what a graded notebook runs; more about cases: test_solutions.py."""
-    notebook, folder = read(lessons.NOTEBOOKS / f"{stem}.ipynb"), lessons.SOLUTIONS / stem
+    notebook, folder = read(classroom.NOTEBOOKS / f"{stem}.ipynb"), classroom.SOLUTIONS / stem
     space = definitions(notebook)
     exec((folder / f"{name}.py").read_text(), space)
     grade(stem, name, space)
@@ -121,14 +124,14 @@ def test_grades(stem, name):
 
 
 def test_an_answer_to_the_check_alone_is_no_answer():
-    space = definitions(read(lessons.NOTEBOOKS / "01_data.ipynb"))
+    space = definitions(read(classroom.NOTEBOOKS / "01_data.ipynb"))
     exec("def contradictions(texts, labels):\n    return 2", space)
     with pytest.raises(ValueError, match="^contradictions.*expected .*, found 2$"):
         grade("01_data", "contradictions", space)
 
 
 def test_a_print_of_ones_own_is_no_answer():
-    notebook = read(lessons.NOTEBOOKS / "00_quickstart.ipynb")
+    notebook = read(classroom.NOTEBOOKS / "00_quickstart.ipynb")
     space = definitions(notebook)
     exec(parts(notebook, "exercise")["better_models"].source, space)
     exec("def print(*words):\n    __builtins__['print']('exercise 3: ok')", space)
@@ -139,8 +142,8 @@ def test_a_print_of_ones_own_is_no_answer():
 @pytest.mark.filterwarnings("ignore:divided by zero")
 def test_a_warning_is_no_fault(capsys):
     """To nbgrader, whatever a graded cell writes to stderr is."""
-    space = definitions(read(lessons.NOTEBOOKS / "01_data.ipynb"))
-    answer = (lessons.SOLUTIONS / "01_data" / "macro_and_weighted_f1.py").read_text()
+    space = definitions(read(classroom.NOTEBOOKS / "01_data.ipynb"))
+    answer = (classroom.SOLUTIONS / "01_data" / "macro_and_weighted_f1.py").read_text()
     warn = "import warnings; warnings.warn('divided by zero')"
     exec(re.sub(r"(def .*:\n)", rf"\1    {warn}\n", answer, count=1), space)
     grade("01_data", "macro_and_weighted_f1", space)
@@ -150,18 +153,18 @@ def test_a_warning_is_no_fault(capsys):
 def test_a_folder_with_something_in_it_is_left_alone(tmp_path):
     (tmp_path / "grades.db").write_text("a term's work")
     with pytest.raises(ValueError, match="is not empty: name a new folder, or remove it"):
-        lessons.classroom(tmp_path)
+        classroom.classroom(tmp_path)
     assert [file.name for file in tmp_path.iterdir()] == ["grades.db"]
 
 
 @pytest.mark.slow
 def test_solutions_are_run_and_pass(tmp_path, monkeypatch, capsys):
-    """Of the notebook that trains nothing; `lclkit classroom` runs all of them."""
+    """Of the notebook that trains nothing; `make classroom` runs all of them."""
     (tmp_path / "notebooks").mkdir()
-    shutil.copy(lessons.NOTEBOOKS / "03_losses.ipynb", tmp_path / "notebooks")
-    monkeypatch.setattr(lessons, "NOTEBOOKS", tmp_path / "notebooks")
+    shutil.copy(classroom.NOTEBOOKS / "03_losses.ipynb", tmp_path / "notebooks")
+    monkeypatch.setattr(classroom, "NOTEBOOKS", tmp_path / "notebooks")
     monkeypatch.setenv("HOME", str(tmp_path))
-    lessons.classroom(Path("~/course"))
+    classroom.classroom(Path("~/course"))
     said = capsys.readouterr().out.splitlines()
     assert [line.split(" ... ")[1] for line in said] == ["4 checks ok"]
     for file in (tmp_path / "course" / "solution").iterdir():
@@ -172,10 +175,10 @@ def test_solutions_are_run_and_pass(tmp_path, monkeypatch, capsys):
 def test_a_solution_that_fails_is_said(tmp_path, monkeypatch):
     notebook = VERSIONS["00_quickstart"]["student"]
     monkeypatch.setattr(
-        lessons.plans, "execute", lambda _, file, __: nbformat.write(notebook, file)
+        classroom.plans, "execute", lambda _, file, __: nbformat.write(notebook, file)
     )
     with pytest.raises(RuntimeError, match="00_quickstart.ipynb has a solution that does not pass"):
-        lessons.classroom(tmp_path / "course")
+        classroom.classroom(tmp_path / "course")
 
 
 @pytest.mark.slow
@@ -185,7 +188,7 @@ def test_nbgrader_grades_a_right_a_wrong_and_an_empty_submission(tmp_path):
     source = course / "source" / stem
     source.mkdir(parents=True)
     nbformat.write(VERSIONS[stem]["nbgrader"], source / f"{stem}.ipynb")
-    (course / "nbgrader_config.py").write_text(lessons.WORDS["config"])
+    (course / "nbgrader_config.py").write_text(classroom.WORDS["config"])
     here = {name: str(tmp_path / name) for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR")}
     here |= {"JUPYTER_RUNTIME_DIR": str(tmp_path / "runtime")}
     here["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
@@ -212,7 +215,7 @@ def test_nbgrader_grades_a_right_a_wrong_and_an_empty_submission(tmp_path):
         handed_in = read(course / "release" / stem / f"{stem}.ipynb")
         for name, cell in parts(handed_in, "exercise").items():
             if ending:
-                answer = min((lessons.SOLUTIONS / stem).glob(f"{name}.{ending}"))
+                answer = min((classroom.SOLUTIONS / stem).glob(f"{name}.{ending}"))
                 cell.source = answer.read_text()
         hand_in(student, handed_in)
     moved = read(course / "submitted" / "right" / stem / f"{stem}.ipynb")

@@ -7,15 +7,20 @@ import re
 import signal
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import nbconvert
 import nbformat
+import numpy as np
+import pandas as pd
 import pytest
 from conftest import moved
+from statsmodels.stats.proportion import proportion_confint
 
 from lclkit import __main__ as commands
 from lclkit import data, models, plans, results, sources
+from lclkit.config import Config
 
 ED = "empatheticdialogues"
 REPOSITORY = Path(__file__).parents[1]
@@ -84,7 +89,7 @@ def test_doctor_says_where_data_are(clone, own_cache, monkeypatch, capsys, tmp_p
     assert out.count("not here: lclkit fetch") == 5
 
 
-@pytest.mark.parametrize("command", [["demo"], ["report"], ["replicate", "smoke"], ["classroom"]])
+@pytest.mark.parametrize("command", [["demo"], ["report"], ["replicate", "smoke"]])
 def test_outside_a_clone(run, monkeypatch, tmp_path, capsys, command):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(commands, "NOTEBOOKS", tmp_path / "notebooks")
@@ -97,7 +102,7 @@ def test_outside_a_clone(run, monkeypatch, tmp_path, capsys, command):
 def test_help_is_to_be_had_outside_a_clone(run, monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(commands, "NOTEBOOKS", tmp_path / "notebooks")
     run()
-    assert "classroom" in "".join(capsys.readouterr())
+    assert "replicate" in "".join(capsys.readouterr())
 
 
 def test_what_needs_no_network_and_no_torch_is_light(own_cache):
@@ -223,7 +228,7 @@ def test_fetch_of_encoders(run, monkeypatch, tmp_path, capsys):
 
 
 def test_the_plans_name_no_other_encoders(own_cache, tmp_path):
-    for file in plans.PLANS.iterdir():
+    for file in plans.PLANS.glob("*.yml"):
         for each in plans.expand(file, tmp_path, download=False):
             assert each.identity["config"]["encoder"] in commands.ENCODERS
 
@@ -241,7 +246,6 @@ def test_the_plans_name_no_other_encoders(own_cache, tmp_path):
         (["replicate", "smoke", "--shard", "6/6"], "shard: expected I/N"),
         (["demo", "--profile", "dmo"], "profile: expected 'ci', 'demo'"),
         (["report", "gone"], "ath 'gone' does not exist"),
-        (["classroom"], "Missing option '--to'"),
         (["pack", "new.zip", "gone"], "gone: expected a folder of runs, or a packed file"),
         (["pack", "new.zip", "."], "no finished run in ."),
     ],
@@ -261,6 +265,105 @@ def test_a_setting_that_is_refused_is_one_readable_line(run, capsys, tmp_path):
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and "lr" in error and "greater than 0" in error
     assert "-1" in error and "http" not in error
+
+
+@pytest.fixture
+def own_csv(made_dataset, tmp_path, monkeypatch):
+    """A file of one's own, my.csv, in the working folder; and its class names."""
+    monkeypatch.chdir(tmp_path)
+    parts = pd.concat([made_dataset.train, made_dataset.valid, made_dataset.test])
+    rows = parts.assign(label=[made_dataset.classes[label] for label in parts.label])
+    rows.to_csv("my.csv", index=False)
+    return made_dataset.classes
+
+
+def test_from_a_csv_to_a_model_and_back(run, own_csv, tiny_electra, capsys):
+    small = ["--encoder", tiny_electra, "--epochs", "1", "--lr", "5e-3"]
+    assert run("train", "my.csv", "--loss", "scl", *small, "--no-logit-dropout") == 0
+    said = capsys.readouterr().out
+    (folder,) = Path("runs").iterdir()
+    result = results.Result.load(folder)
+    config = result.summary["config"]
+    assert (config["loss"], config["lr"], config["logit_dropout"]) == ("scl", 5e-3, False)
+    assert config["weight_decay"] == 0.01 and config["pooling"] == "cls"  # as in the paper
+    right = (result.rows().label == result.rows().predicted).sum()
+    interval = proportion_confint(right, len(result.rows()), method="wilson")
+    low, high = (f"{100 * bound:.1f}" for bound in interval)
+    assert (
+        f"accuracy   {result.summary['scores']['test_phi']:.1f} % of {len(result.rows())}" in said
+    )
+    assert f"interval over texts {low} to {high};" in said
+    assert f"model      {folder / 'model'}\n" in said and f"lclkit predict {folder}" in said
+    assert run("train", "my.csv", "--loss", "scl", *small, "--no-logit-dropout") == 0
+    assert "finished earlier" in capsys.readouterr().out
+
+    model = models.Encoder.from_pretrained(folder / "model")
+    texts = ["The soup was cold.", "A storm, at sea"]
+    labels, p = model.predict(texts)
+    for place in (folder, folder / "model"):
+        assert run("predict", place, *texts) == 0
+        lines = capsys.readouterr().out.splitlines()
+        for line, label, row in zip(lines, labels, p, strict=True):
+            assert line.startswith(f"{label} {100 * row.max():.0f} %, ")
+    Path("new.csv").write_text('other,text\n1,The soup was cold.\n\n2,"A storm, at sea"\n')
+    assert run("predict", folder, "new.csv", "--out", "deep/said.csv") == 0
+    table = pd.read_csv("deep/said.csv")
+    assert [*table.text] == texts and [*table.predicted] == labels
+    assert [*table][2:] == [f"p_{name}" for name in own_csv]
+    assert table.iloc[:, 2:].to_numpy() == pytest.approx(p, abs=1e-6)
+
+
+def test_train_with_weights_of_ones_own(run, own_csv, tiny_electra):
+    weights = pd.DataFrame(0.2, own_csv, own_csv) + np.eye(3) * 0.4
+    weights.to_csv("weights.csv")
+    small = ["--encoder", tiny_electra, "--epochs", "1", "--lr", "5e-3"]
+    assert run("train", "my.csv", *small, "--weights", "weights.csv", "--out", "other") == 0
+    (folder,) = Path("other").iterdir()
+    assert results.Result.load(folder).summary["config"]["weights"] == weights.to_csv()
+
+
+def test_every_setting_is_an_option_with_its_comment(run, capsys):
+    assert run("train", "--help") == 0
+    said = " ".join(capsys.readouterr().out.split())
+    for field in fields(Config):
+        assert f"--{field.name.replace('_', '-')} " in said
+    assert "--form released|printed" in said and "K texts, with views 2K rows" in said
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["train"], "Missing argument"),
+        (["train", "gone.csv"], "gone.csv"),
+        (["train", "gone"], "unknown data set 'gone'"),
+        (["train", "my.csv", "--lr", "-1"], "lr: expected greater than 0; found -1.0"),
+        (["train", "my.csv", "--lr", "fast"], "Invalid value for '--lr'"),
+        (["train", "my.csv", "--loss", "mse"], "loss: expected 'ce', 'scl' or 'lcl'; found 'mse'"),
+        (["train", "my.csv", "--losses", "ce"], "No such option"),
+        (["train", "my.csv", "--weights", "own"], "weights: expected 'network', a .csv file"),
+        (["train", "my.csv", "--weights", "my.csv"], "weights: expected 3 rows of 3 numbers"),
+        (["train", "half.csv"], "half.csv, near line 2: no text, no label"),
+        (["train", "my.csv", "--encoder", "./none"], "the encoder './none' could not be loaded"),
+        (["predict", "none", "a text"], "none: expected the folder of a run with a model"),
+        (["predict", "empty", "a text"], "empty: expected the folder of a run with a model"),
+        (["predict", "empty"], "Missing argument"),
+        (["predict", "empty", "gone.csv"], "gone.csv"),
+        (["predict", "empty", "half.csv"], "half.csv, near line 2: no text, no label"),
+        (["predict", "empty", "labels.csv"], "not one column text, but ['label']"),
+        (["predict", "damaged", "a text"], "damaged"),
+    ],
+)
+def test_a_wrong_file_or_setting_is_a_sentence(run, own_csv, capsys, arguments, message):
+    Path("half.csv").write_text("text,label\n ,food\n")
+    Path("labels.csv").write_text("label\nfood\n")
+    Path("empty").mkdir()
+    Path("damaged").mkdir()
+    Path("damaged/config.json").write_text('{"model_type": "label-aware-encoder"}')
+    before = {*Path().rglob("*")}
+    assert run(*arguments) == 2
+    error = " ".join("".join(capsys.readouterr()).split())
+    assert message in error and "Traceback" not in error
+    assert {*Path().rglob("*")} == before
 
 
 def test_replicate(run, monkeypatch, capsys, tmp_path):

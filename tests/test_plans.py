@@ -377,7 +377,7 @@ def test_the_plans_expand(own_cache, tmp_path, name, number):
 
 def test_every_plan_is_tested():
     marks = test_the_plans_expand.pytestmark[0].args[1]
-    assert {path.stem for path in plans.PLANS.iterdir()} == {name for name, _ in marks}
+    assert {path.stem for path in plans.PLANS.glob("*.yml")} == {name for name, _ in marks}
 
 
 def test_shares(plan, stub, tmp_path):

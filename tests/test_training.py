@@ -218,6 +218,8 @@ def test_the_defaults_are_the_recipe_released():
 def folder_name(config, summary):
     """All settings, the data, the encoder and the version of our results name a run."""
     about = {"config": asdict(config)}
+    if config.weights == "network":  # so that runs of before keep their names
+        del about["config"]["weights"]
     for name in ("dataset", "data_hash", "encoder_hash", "results_version"):
         about[name] = summary[name]
     key = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
@@ -247,12 +249,14 @@ def test_other_data_or_another_encoder_is_another_run(made_dataset, config, tmp_
         ({"precision": "fp16"}, {}, "precision: .* fp16 needs a GPU"),
         ({"trainable_layers": 3}, {}, "trainable_layers: expected 1 to 2"),
         ({"trainable_layers": 12}, {}, "trainable_layers: expected 1 to 2"),
+        ({"weights": [[0.5, 0.5]] * 2}, {}, "weights: expected 3 rows of 3 numbers, one a class"),
     ],
 )
 @pytest.mark.skipif(torch.cuda.is_available(), reason="for machines without a GPU")
 def test_train_refuses(made_dataset, config, tmp_path, changes, options, message):
     with pytest.raises(ValueError, match=message):
         train(made_dataset, config(**changes), tmp_path, **options)
+    assert "weights" not in changes or not [*tmp_path.iterdir()]
 
 
 @pytest.fixture
@@ -341,6 +345,22 @@ TERMS = {
     "scl": ["ce_encoder", "contrastive"],
     "lcl": ["ce_encoder", "ce_weighting", "contrastive"],
 }
+
+
+def test_with_a_matrix_there_is_no_second_network(made_dataset, config, tmp_path):
+    """And the run says which matrix it was, by its contents."""
+    table = "0.8,0.1,0.1\n0.1,0.8,0.1\n0.1,0.1,0.8\n"
+    (tmp_path / "weights.csv").write_text(table)
+    settings = config(weights=str(tmp_path / "weights.csv"))
+    assert settings == config(weights=np.array([[0.8, 0.1, 0.1], [0.1, 0.8, 0.1], [0.1, 0.1, 0.8]]))
+    result = train(made_dataset, settings, tmp_path / "runs")
+    again = results.Result.load(result.folder)
+    assert again.summary["config"]["weights"] == table
+    assert not [name for name in again.summary["scores"] if "psi" in name]
+    assert not [name for name in again.predictions if name.startswith("w_")]
+    psi = train(made_dataset, config(), tmp_path / "runs")
+    assert psi.folder != result.folder
+    assert result.summary["parameters"] < psi.summary["parameters"]
 
 
 @pytest.mark.parametrize("loss", LOSSES)
@@ -597,6 +617,7 @@ def test_order_by_length_pads_less():
 
 # --- Steps, by hand -------------------------------------------------------------------------------
 
+MATRIX = [[0.7, 0.2, 0.1], [0.1, 0.6, 0.3], [0.25, 0.25, 0.5]]  # of the three classes
 FORMULAS = [
     RECIPES["released"],
     RECIPES["paper"],
@@ -610,6 +631,8 @@ FORMULAS = [
     {"loss": "scl"},
     {"loss": "ce"},
     {"loss": "ce", "augmentation": "none"},
+    {"weights": MATRIX},
+    {"weights": MATRIX, "form": "printed", "detach_weights": True},
 ]
 
 
@@ -635,13 +658,17 @@ def test_a_step_is_what_the_formulas_say(made_dataset, config, tmp_path, changes
     logits = phi.classifier[3](hidden)
     logits = nn.functional.dropout(logits, 0.1) if settings.logit_dropout else logits
     terms = {"ce_encoder": cross_entropy(logits, labels)}
-    if settings.loss == "lcl":
-        psi_logits = networks.psi.train()(**batch).logits
-        terms["ce_weighting"] = cross_entropy(psi_logits, labels)
+    weights = None
+    if "weights" in changes:
+        weights = torch.tensor(MATRIX).log()[labels]
+        assert [*dict(networks.named_children())] == ["phi"]
+    elif settings.loss == "lcl":
+        weights = networks.psi.train()(**batch).logits
+        terms["ce_weighting"] = cross_entropy(weights, labels)
     if settings.loss != "ce":
         form = settings.form if settings.loss == "lcl" else "scl"
-        weights = psi_logits if settings.loss == "lcl" else None
-        weights = weights.detach() if settings.detach_weights else weights
+        if weights is not None and settings.detach_weights:
+            weights = weights.detach()
         temperature, reduction = settings.temperature, settings.reduction
         terms["contrastive"] = by_loops(form, h, labels.tolist(), weights, temperature, reduction)
     loss = terms["ce_encoder"]

@@ -1,7 +1,9 @@
-"""The notebooks for a class: versions for students, solved, and for nbgrader."""
+"""The notebooks for a class, in three versions: python docs/classroom.py --to DIR."""
 
+import argparse
 import contextlib
 import re
+import sys
 import tomllib
 from importlib.metadata import metadata
 from pathlib import Path
@@ -12,9 +14,10 @@ from papermill import PapermillExecutionError
 
 from lclkit import files, plans
 
-NOTEBOOKS = plans.PLANS.parent
-SOLUTIONS = NOTEBOOKS.parent / "tests" / "solutions"
-WORDS = tomllib.loads(Path(__file__).with_name("lessons.toml").read_text(encoding="utf-8"))
+ROOT = Path(__file__).resolve().parents[1]
+NOTEBOOKS = ROOT / "notebooks"
+SOLUTIONS = ROOT / "tests" / "solutions"
+WORDS = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
 NEEDED = {"imports", "definition"}  # tags of the cells that exercises and checks build on
 
 
@@ -98,3 +101,16 @@ def classroom(to: Path) -> None:
         if not all(": ok" in words for words in said):
             raise RuntimeError(f"{file} has a solution that does not pass its check: open it")
         print(f"{len(said)} checks ok", flush=True)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="Write the notebooks for a class.")
+    parser.add_argument("--to", type=Path, required=True, metavar="DIR", help="a new folder")
+    target = parser.parse_args().to
+    try:
+        classroom(target)
+    except (OSError, ValueError, RuntimeError) as why:
+        sys.exit(str(why))
+    except KeyboardInterrupt:
+        sys.exit(f"Stopped. {target} is not complete: remove it")
+    print(f"{target} has student, solution and nbgrader: see TEACHING.md")
