@@ -270,7 +270,7 @@ def test_what_silent_mistakes_do(batch):
     for empty in ("one text of each class, and no views", "a rest of one text and its view"):
         (mistake,) = [name for name in SILENT if name.startswith(empty)]
         assert numbers(mistake, batch)[0] == 0
-    assert numbers("temperature 1 / 0.3", batch)[0] < 0.5
+    assert numbers("temperature 1 / 0.3", batch)[0] < 0.7
     assert "NaN" in said("weights: softmax(...).log(), and Ψ is sure", batch)["what"]
 
 
@@ -278,7 +278,7 @@ def test_softmax_twice_is_flat(batch):
     """Why it is a mistake: the largest weight cannot reach e / (e + C - 1)."""
     _, psi_logits, _ = batch
     twice = (9 * psi_logits).softmax(1).softmax(1).max()
-    assert twice <= np.e / (np.e + 3) < (9 * psi_logits).softmax(1).max()
+    assert twice <= np.e / (np.e + 3) + 1e-6 < (9 * psi_logits).softmax(1).max()
 
 
 # --- The rest -------------------------------------------------------------------------------------
