@@ -289,7 +289,7 @@ def test_terminal_shows_what_a_terminal_would(capsys):
     assert "predict" in nb.terminal("lclkit --help")
     assert capsys.readouterr().out.startswith("$ lclkit --help\n")
     assert nb.terminal("lclkit predict no-such-folder 'a text'") == ""
-    assert "no-such-folder: expected a run's folder" in capsys.readouterr().out
+    assert "\nno-such-folder: expected " in capsys.readouterr().out
 
 
 def test_what_is_said_of_the_code_that_goes_along():
