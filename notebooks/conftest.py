@@ -11,7 +11,7 @@ start_new_kernel = kernel.start_new_kernel
 # cells are compared.
 EXACT = ("03_losses",)
 # May have runs in common, so they are never run at the same time.
-SHARING = ("00_quickstart", "04_training", "06_entropy")
+SHARING = ("00_quickstart", "04_training", "06_entropy", "09_beyond")
 
 
 def start_or_start_again(*arguments, **options):
