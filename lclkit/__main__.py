@@ -3,14 +3,14 @@
 import inspect
 import os
 import re
+import shlex
 import signal
 import sys
-import textwrap
 import warnings
 from collections.abc import Callable
 from importlib.metadata import metadata, requires, version
 from pathlib import Path
-from typing import Literal, get_args, get_origin, get_type_hints
+from typing import get_type_hints
 
 from pydantic import ValidationError
 from typer import Argument, Option, Typer
@@ -95,9 +95,7 @@ def _with_settings(command: Callable) -> Callable:
     comments = re.findall(r"(?m)^    (\w+): .*  # (.*)", Path(config.__file__).read_text("utf-8"))
     options = [*inspect.signature(command).parameters.values()][:-1]
     for name, kind in get_type_hints(config.Config).items():
-        choices = "|".join(get_args(kind)) if get_origin(kind) is Literal else None
-        option = Option(None, help=dict(comments).get(name), metavar=choices)
-        about = {"default": option, "annotation": str if choices else kind}
+        about = {"default": Option(None, help=dict(comments).get(name)), "annotation": kind}
         options.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, **about))
     command.__signature__ = inspect.Signature(options)  # type: ignore
     return command
@@ -117,14 +115,17 @@ def train(
     given = {name: value for name, value in settings.items() if value is not None}
     setup = paper.profile("paper", dataset, encoder=given.get("encoder", ""))
     chosen = config.Config(**setup.settings | given)
+    from accelerate import PartialState
     from sklearn.metrics import confusion_matrix
     from statsmodels.stats.proportion import proportion_confint
 
     from lclkit import analysis, data, training
 
     texts = data.load(dataset)
-    print(texts)
+    PartialState().print(texts)
     result = training.train(texts, chosen, out, save=True)
+    if not PartialState().is_main_process:
+        return
     rows, scores = result.rows(), result.summary["scores"]
     right, size = (rows.label == rows.predicted).sum(), len(rows)
     low, high = proportion_confint(right, size, method="wilson")
@@ -140,7 +141,8 @@ def train(
     print(f"compare    {share_of_one:.1f} % by always saying {texts.classes[commonest]}")
     if share:
         print(f"confused   most {pair}: {100 * share:.1f} % of their texts")
-    print(f"run        {run}\nmodel      {run / 'model'}\nnext       lclkit predict {run} TEXT")
+    print(f"run        {run}\nmodel      {run / 'model'}")
+    print(f"next       lclkit predict {shlex.quote(str(run))} TEXT")
 
 
 @app.command()
@@ -157,26 +159,33 @@ def predict(
 
     if len(texts) == 1 and texts[0].lower().endswith(".csv"):
         texts = [text for text, _ in data.read_csv(Path(texts[0]).expanduser(), labelled=False)]
-    folder = folder.expanduser()
-    place = folder / "model" if (folder / "model").is_dir() else folder
-    if not (place / "config.json").is_file():
+    for text in texts:
+        if os.path.isfile(text) or not text.strip():
+            raise ValueError(f"expected texts, or one .csv file; found {text!r}")
+    if out and out.expanduser().exists():
+        raise ValueError(f"{out} exists: name another file, or move it away")
+    place = folder.expanduser()
+    place = place / "model" if (place / "model").is_dir() else place
+    try:
+        (place / "config.json").read_bytes()  # else transformers looks on the hub
+        with models.quiet():
+            model = models.Encoder.from_pretrained(place)
+    except Exception as error:  # what damaged or other models raise has no kind of its own
         expected = "the folder of a run with a model, as lclkit train leaves it"
-        raise FileNotFoundError(f"{folder}: expected {expected}")
-    if out:
-        files.writable(out.expanduser().absolute().parent)
-    with models.quiet():
-        model = models.Encoder.from_pretrained(place)
+        raise ValueError(f"{folder}: expected {expected} ({error!s:.160})") from error
+    target = files.writable(out.parent) / out.name if out else None
     labels, probabilities = model.to(0 if torch.cuda.is_available() else "cpu").predict(texts)
     names = [model.config.id2label[label] for label in range(model.config.num_labels)]
-    if out:
+    if target:
         table = pd.DataFrame({"text": texts, "predicted": labels})
         table[[f"p_{name}" for name in names]] = probabilities
-        with files.whole(out.expanduser().absolute()) as file:
+        with files.whole(target) as file:
             table.to_csv(file, index=False)
         print(f"{len(texts):,} texts: {out}")
-    for text, p in zip(texts, [] if out else probabilities, strict=False):
+        return
+    for text, p in zip(texts, probabilities, strict=True):
         first, second = (f"{names[c]} {100 * p[c]:.0f} %" for c in p.argsort()[:-3:-1])
-        print(f"{first}, {second}: {textwrap.shorten(text, 70)}")
+        print(f"{first}, {second}: {' '.join(text.split()):.70}")
 
 
 @app.command()

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -13,15 +14,20 @@ from pydantic import BeforeValidator, ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 
-def as_table(weights: Any) -> Any:
+def as_table(weights: Any) -> str:
     """The text of a csv table, for the path of a .csv file, a DataFrame or an array."""
-    if isinstance(weights, pd.DataFrame):
-        return weights.to_csv()
-    if not isinstance(weights, str | Path):
-        return pd.DataFrame(np.array(weights, dtype=float)).to_csv(header=False, index=False)
-    if str(weights).lower().endswith(".csv"):
-        return Path(weights).expanduser().read_text(encoding="utf-8-sig")
-    return weights
+    try:
+        if isinstance(weights, pd.DataFrame):
+            return weights.to_csv(lineterminator="\n")
+        if not isinstance(weights, str | Path):
+            bare = {"header": False, "index": False, "lineterminator": "\n"}
+            return pd.DataFrame(np.array(weights, dtype=float)).to_csv(**bare)
+        if str(weights).lower().endswith(".csv"):
+            return Path(weights).expanduser().read_text(encoding="utf-8-sig")
+    except (TypeError, RuntimeError, ValueError) as error:
+        expected = "a .csv file in UTF-8, a DataFrame or an array (C, C)"
+        raise ValueError(f"weights: expected {expected}; {error}") from error
+    return str(weights)
 
 
 # papermill's YAML takes 3e-5, which has no point, for a word.
@@ -45,7 +51,7 @@ class Config:
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     encoder: str = "google/electra-base-discriminator"  # or minilm, or a folder; section 4.2
     pooling: Literal["cls", "mean"] = "cls"  # the first token, or the mean of all
-    trainable_layers: Count | None = None  # the top n, the rest frozen; None: all
+    trainable_layers: Count | None = None  # the top n, the rest frozen; not set: all
     epochs: Count = 5  # the best on validation counts
     patience: Count | None = None  # stop after so many epochs without a better accuracy
     batch_size: Count = 10  # K texts, with views 2K rows; of all processes together
@@ -81,10 +87,7 @@ class Config:
 
 def identity(config: Config) -> dict:
     """What names a run: its settings, but for `weights` where they are Ψ's, as it ever was."""
-    settings = asdict(config)
-    if config.weights == "network":
-        del settings["weights"]
-    return settings
+    return {k: v for k, v in asdict(config).items() if (k, v) != ("weights", "network")}
 
 
 def class_weights(table: str, classes: Sequence[str]) -> np.ndarray:
@@ -93,23 +96,26 @@ def class_weights(table: str, classes: Sequence[str]) -> np.ndarray:
     table: csv, of numbers alone, or with the classes, in their order, as first row and column.
     Rows are scaled to sum to 1. ValueError where they are further from it than 0.01, or wrong.
     """
-    rows = [row for row in csv.reader(io.StringIO(table), skipinitialspace=True) if row]
-    if len(rows) == len(classes) + 1:
-        named = [*rows[0][1:], *(row[0] for row in rows[1:])]
-        for expected, found in zip([*classes, *classes], named, strict=False):
-            if found.strip() != expected:
-                order = f"the classes in the data set's order, here {expected!r}"
-                raise ValueError(f"weights: expected {order}; found {found!r}")
-        rows = [row[1:] for row in rows[1:]]
+    size = len(classes)
     try:
+        rows = [row for row in csv.reader(io.StringIO(table), skipinitialspace=True) if row]
+        if [len(row) for row in rows] == [size + 1] * (size + 1):
+            _check_order([*rows[0][1:], *(row[0] for row in rows[1:])], classes)
+            rows = [row[1:] for row in rows[1:]]
         weights = np.array(rows, dtype=float)
-        if weights.shape != (len(classes), len(classes)):
+        if weights.shape != (size, size):
             raise ValueError(f"its shape is {weights.shape}")
-    except ValueError as error:
-        expected = f"{len(classes)} rows of {len(classes)} numbers, one a class"
-        raise ValueError(f"weights: expected {expected}; found {table!r:.60} ({error})") from None
+    except (ValueError, csv.Error) as error:
+        expected = f"{size} rows of {size} numbers, alone or with the classes before and above them"
+        raise ValueError(f"weights: expected {expected}; {error} in {table!r:.60}") from None
     for name, row in zip(classes, weights, strict=True):
         if not (row.min() > 0 and abs(row.sum() - 1) <= 0.01):  # nor is NaN
             found = f"a smallest number of {row.min():g} and a sum of {row.sum():g} for {name}"
             raise ValueError(f"weights: expected rows above 0 that sum to 1; found {found}")
     return weights / weights.sum(1, keepdims=True)
+
+
+def _check_order(named: list[str], classes: Sequence[str]) -> None:
+    for expected, name in zip([*classes, *classes], named, strict=True):
+        if " ".join(unicodedata.normalize("NFC", name).split()) != expected:
+            raise ValueError(f"the data set has {expected!r} where {name!r} stands")

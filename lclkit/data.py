@@ -156,8 +156,8 @@ def read_csv(path: Path, labelled: bool = True) -> list[tuple[str, str]]:
             label = " ".join(unicodedata.normalize("NFC", row.get("label", "")).split())
             unfit = len(fields) > len(header) or not _plain(row.get("text"))
             if unfit or labelled and label in MISSING:
-                said = "no text, no label or one that means none, or too many fields"
-                raise ValueError(f"{said} in {fields!r:.80}")
+                wrong = "no text, no label or one that means none" if labelled else "no text"
+                raise ValueError(f"{wrong}, or too many fields in {fields!r:.80}")
             rows.append((row["text"].strip(), label))
     except (ValueError, csv.Error) as error:
         cure = 'save it as CSV UTF-8: commas between, quotes around texts with commas, "" for "'

@@ -26,7 +26,7 @@ class Result:
 
     summary: result.json: settings, scores in percent, history by epoch, versions, hashes, seconds.
     predictions: predictions.csv, a row a text of valid and test: `split`, `label`, `predicted`, Φ's
-    probabilities `p_0` to `p_{C-1}` and, for lcl, Ψ's, `w_0` to `w_{C-1}`.
+    probabilities `p_0` to `p_{C-1}` and, where Ψ was trained, its `w_0` to `w_{C-1}`.
     similarities: similarity.csv, a row for each split and class, see `similarity`.
     """
 

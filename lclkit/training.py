@@ -13,7 +13,6 @@ import tempfile
 import time
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
 
@@ -69,10 +68,9 @@ def train(
         class_weights(config.weights, dataset.classes)  # what is wrong is found before the rest
     processes = PartialState(cpu=not torch.cuda.is_available())
     encoder = models.open_encoder(config.encoder)
-    about = {"config": asdict(config), "dataset": dataset.name, "data_hash": dataset.hash}
+    about = {"config": identity(config), "dataset": dataset.name, "data_hash": dataset.hash}
     about |= {"encoder_hash": encoder.hash, "results_version": RESULTS_VERSION}
-    named = json.dumps(about | {"config": identity(config)}, sort_keys=True)
-    key = sha256(named.encode()).hexdigest()[:8]
+    key = sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:8]
     name = f"{files.safe_name(dataset.name)}-{config.loss}-seed{config.seed}-{key}"
     folder = Path(out).expanduser().absolute() / name
     work = folder.with_name(f".{name}.unfinished")

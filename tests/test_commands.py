@@ -4,6 +4,7 @@ import io
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -327,7 +328,9 @@ def test_every_setting_is_an_option_with_its_comment(run, capsys):
     said = " ".join(capsys.readouterr().out.split())
     for field in fields(Config):
         assert f"--{field.name.replace('_', '-')} " in said
-    assert "--form released|printed" in said and "K texts, with views 2K rows" in said
+    assert (
+        "--form " in said and "released|printed" in said and "K texts, with views 2K rows" in said
+    )
 
 
 @pytest.mark.parametrize(
@@ -338,7 +341,7 @@ def test_every_setting_is_an_option_with_its_comment(run, capsys):
         (["train", "gone"], "unknown data set 'gone'"),
         (["train", "my.csv", "--lr", "-1"], "lr: expected greater than 0; found -1.0"),
         (["train", "my.csv", "--lr", "fast"], "Invalid value for '--lr'"),
-        (["train", "my.csv", "--loss", "mse"], "loss: expected 'ce', 'scl' or 'lcl'; found 'mse'"),
+        (["train", "my.csv", "--loss", "mse"], "'mse' is not one of 'ce', 'scl', 'lcl'"),
         (["train", "my.csv", "--losses", "ce"], "No such option"),
         (["train", "my.csv", "--weights", "own"], "weights: expected 'network', a .csv file"),
         (["train", "my.csv", "--weights", "my.csv"], "weights: expected 3 rows of 3 numbers"),
@@ -348,17 +351,27 @@ def test_every_setting_is_an_option_with_its_comment(run, capsys):
         (["predict", "empty", "a text"], "empty: expected the folder of a run with a model"),
         (["predict", "empty"], "Missing argument"),
         (["predict", "empty", "gone.csv"], "gone.csv"),
-        (["predict", "empty", "half.csv"], "half.csv, near line 2: no text, no label"),
+        (["predict", "empty", "half.csv"], "half.csv, near line 2: no text, or too many"),
         (["predict", "empty", "labels.csv"], "not one column text, but ['label']"),
-        (["predict", "damaged", "a text"], "damaged"),
+        (["predict", "damaged", "a text"], "damaged: expected the folder of a run with a model"),
+        (["predict", "other", "a text"], "other: expected the folder of a run with a model"),
+        (
+            ["predict", "empty", "my.csv", "half.csv"],
+            "expected texts, or one .csv file; found 'my.",
+        ),
+        (["predict", "empty", "a text", " "], "expected texts, or one .csv file; found ' '"),
+        (["predict", "empty", "a text", "--out", "my.csv"], "my.csv exists: name another file"),
         (["predict", "empty", "a text", "--out", "empty"], "ile 'empty' is a directory"),
     ],
 )
-def test_a_wrong_file_or_setting_is_a_sentence(run, own_csv, capsys, arguments, message):
+def test_a_wrong_file_or_setting_is_a_sentence(
+    run, own_csv, tiny_electra, capsys, arguments, message
+):
     Path("half.csv").write_text("text,label\n ,food\n")
     Path("labels.csv").write_text("label\nfood\n")
     Path("empty").mkdir()
     Path("damaged").mkdir()
+    shutil.copytree(tiny_electra, "other")
     Path("damaged/config.json").write_text('{"model_type": "label-aware-encoder"}')
     before = {*Path().rglob("*")}
     assert run(*arguments) == 2

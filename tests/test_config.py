@@ -40,19 +40,23 @@ def test_rows_that_were_rounded_are_scaled():
 @pytest.mark.parametrize(
     "weights, message",
     [
-        (WEIGHTS.reshape(1, 9), "3 rows of 3 numbers, one a class; found .* shape is .1, 9."),
-        (WEIGHTS[:2], "3 rows of 3 numbers, one a class; found"),
-        (WEIGHTS[:, :2], "3 rows of 3 numbers, one a class; found"),
+        (WEIGHTS.reshape(1, 9), "3 rows of 3 numbers, alone or .*; its shape is .1, 9."),
+        (WEIGHTS[:2], "3 rows of 3 numbers, alone or with"),
+        (WEIGHTS[:, :2], "3 rows of 3 numbers, alone or with"),
         (WEIGHTS * 2, "rows above 0 that sum to 1; found .* a sum of 2 for food"),
         (WEIGHTS - np.eye(3) * 0.1, "a sum of 0.9 for food"),
         (WEIGHTS + [-0.3, 0.3, 0], "a smallest number of -0.05 .* for a, b"),
-        (WEIGHTS * [[1], [1], [np.nan]], "3 rows of 3 numbers, one a class"),
+        (WEIGHTS * [[1], [1], [np.nan]], "3 rows of 3 numbers, alone or with"),
         ([[0, 0.5, 0.5], [0.2, 0.6, 0.2], [0.2, 0.2, 0.6]], "smallest number of 0 .* for food"),
-        (NAMED.iloc[::-1], "the classes in the data set's order, here 'food'; found 'wind'"),
-        (NAMED[["a, b", "food", "wind"]], "order, here 'food'; found 'a, b'"),
-        (NAMED.rename(index={"wind": "rain"}), "order, here 'wind'; found 'rain'"),
-        (NAMED.rename(columns={"wind": "Wind"}), "order, here 'wind'; found 'Wind'"),
-        ("a,b\nc,d", "3 rows of 3 numbers, one a class"),
+        (NAMED.iloc[::-1], "the data set has 'food' where 'wind' stands"),
+        (NAMED[["a, b", "food", "wind"]], "the data set has 'food' where 'a, b' stands"),
+        (NAMED.rename(index={"wind": "rain"}), "the data set has 'wind' where 'rain' stands"),
+        (NAMED.rename(columns={"wind": "Wind"}), "the data set has 'wind' where 'Wind' stands"),
+        (NAMED.to_csv(index=False), "with the classes before and above them; could not convert"),
+        (NAMED.to_csv(sep=";", decimal=","), "3 rows of 3 numbers, alone or with"),
+        (np.full((4, 4), 0.25), "the data set has 'food' where '0.25' stands"),
+        ("0.5,0.5\r0.5,0.5", "3 rows of 3 numbers, alone or with"),
+        ("a,b\nc,d", "3 rows of 3 numbers, alone or with"),
     ],
 )
 def test_a_wrong_matrix_is_refused_in_a_sentence(weights, message):
@@ -60,7 +64,9 @@ def test_a_wrong_matrix_is_refused_in_a_sentence(weights, message):
         read(weights)
 
 
-@pytest.mark.parametrize("given", ["label names", "0.5;0.5", "", None, 3, [[[0.5]]], [[1, 0], [1]]])
+@pytest.mark.parametrize(
+    "given", ["own", "0.5;0.5", "", None, 3, [[[0.5]]], [[1, 0], [1]], {"a": 1}, {1}]
+)
 def test_what_is_no_matrix_is_refused(given):
     with pytest.raises(ValueError, match="weights"):
         Config(weights=given)
@@ -77,5 +83,18 @@ def test_a_file_that_is_not_there_or_no_text(tmp_path):
     with pytest.raises(FileNotFoundError, match="gone.csv"):
         Config(weights="gone.csv")
     (tmp_path / "latin.csv").write_bytes(",é\n".encode("latin-1"))
-    with pytest.raises(ValueError, match="weights"):
+    with pytest.raises(ValueError, match="weights: expected a .csv file in UTF-8"):
         Config(weights=tmp_path / "latin.csv")
+
+
+def test_a_name_is_compared_as_data_are_read():
+    """As of csv files of one's own: composed letters, white space of any kind."""
+    classes = ("né", "a b")
+    table = "x,ne\u0301,a\u00a0b\nne\u0301,0.5,0.5\na  b,0.5,0.5"
+    assert (class_weights(table, classes) == 0.5).all()
+
+
+def test_a_frame_has_one_name_on_every_system(monkeypatch):
+    monkeypatch.setattr("os.linesep", "\r\n")
+    for weights in (NAMED, WEIGHTS):
+        assert "\r" not in Config(weights=weights).weights
