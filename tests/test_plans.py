@@ -364,6 +364,7 @@ def test_long_names_in_any_letters(plan, tmp_path, word):
         ("ablations", 96),
         ("ablation-demo", 30),
         ("minilm-all", 120),
+        ("beyond", 39),
     ],
 )
 def test_the_plans_expand(own_cache, tmp_path, name, number):
