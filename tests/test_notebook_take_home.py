@@ -90,9 +90,7 @@ def free_names(*sources):
     ],
 )
 def test_a_piece_needs_nothing_but_what_stands_for_yours(tags, names):
-    needed = free_names(*map(source, tags))
-    # Where the interval is computed the notebook's own imports are used.
-    assert needed - {"proportion_confint"} == names
+    assert free_names(*map(source, tags)) == names
 
 
 @pytest.mark.parametrize(
@@ -116,7 +114,7 @@ def test_data_of_ones_own_is_as_small_as_it_says(given):
 
 @pytest.mark.slow
 def test_the_loop_learns(run):
-    made = run("networks", "loop", "evaluation", proportion_confint=nb.proportion_confint)
+    made = run("networks", "loop", "evaluation")
     assert falls(made.history)
     for logits in (made.phi_logits, made.psi_logits):
         assert better_than_guessing(logits.argmax(1), made.truth, made.C)
@@ -171,6 +169,19 @@ def test_a_trainer_of_ones_own_learns(run, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_trainer_of_ones_own_evaluates(run):
+    told = 'remove_unused_columns=False, label_names=["labels"]'
+    made = run("own-networks", "own", "own-run", change=(told.split(",")[0], told))
+    answers = made.trainer.predict(made.items[:19])
+    assert np.isfinite(answers.metrics["test_loss"])
+    assert answers.predictions.shape == (32, made.C)  # texts and views, and no rest
+    expected = [item["label"] for k in (0, 8) for item in 2 * made.items[k : k + 8]]
+    assert answers.label_ids.tolist() == expected
+    silent = run("own-networks", "own", "own-run").trainer.evaluate(made.items[:16])
+    assert "eval_loss" not in silent
+
+
+@pytest.mark.slow
 def test_what_is_said_of_trainers_defaults(run, tmp_path):
     with pytest.raises(KeyError, match="text"):
         run("own-networks", "own", "own-run", change=("remove_unused_columns=False", "seed=42"))
@@ -195,7 +206,8 @@ def vectors():
 
 def test_on_vectors_it_learns(run, vectors):
     X, Y = vectors
-    made = run("vectors-layers", "vectors", X=X[:200], Y=Y[:200])
+    others = {"X": X[:200].astype("float64"), "Y": Y[:200].astype("int32")}  # are welcome too
+    made = run("vectors-layers", "vectors", **others)
     assert falls(made.history)
     with torch.no_grad():
         answers = made.classifier(made.project(torch.tensor(X[200:]))).argmax(1)
@@ -271,7 +283,8 @@ def test_what_silent_mistakes_do(batch):
         (mistake,) = [name for name in SILENT if name.startswith(empty)]
         assert numbers(mistake, batch)[0] == 0
     assert numbers("temperature 1 / 0.3", batch)[0] < 0.7
-    assert "NaN" in said("weights: softmax(...).log(), and Ψ is sure", batch)["what"]
+    nan = said("weights: softmax(...).log(), and Ψ is sure", batch)["what"]
+    assert re.fullmatch(r"loss -?[\d.]+; gradient to Ψ \d+% NaN", nan)
 
 
 def test_softmax_twice_is_flat(batch):
