@@ -89,10 +89,11 @@ notebooks: env
 		esac || exit 1; done
 	@mkdir -p figures && cp notebooks/runs/demo/figures/* figures/ && cp notebooks/runs/executed/*.ipynb notebooks/
 
-# For maintainers: add what `lclkit replicate minilm-all` and `ablation-demo` left in runs/ to the small files that are
+# For maintainers: add what `lclkit replicate minilm-all`, `beyond` and `ablation-demo` left in runs/ to the small files that are
 # committed, and make RESULTS.md from these.
 results: env
-	@$(BIN)/lclkit pack $(RESULTS)/minilm-all.zip $(wildcard runs/minilm-all $(RESULTS)/minilm-all.zip)
+	@for plan in minilm-all beyond; do \
+		$(BIN)/lclkit pack $(RESULTS)/$$plan.zip $(RESULTS)/$$plan.zip $$(ls -d runs/$$plan 2>/dev/null) || exit 1; done
 	@$(BIN)/lclkit pack $(RESULTS)/ablation-demo.zip $(wildcard runs/ablation-demo $(RESULTS)/ablation-demo.zip) \
 		--summaries
 	@$(BIN)/python -m lclkit report $(RESULTS) --out runs/report

@@ -20,6 +20,7 @@ from lclkit import config, files, paper
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 NAMES = ", ".join(paper.SIZES)
 ENCODERS = ("minilm", paper.ENCODER, *paper.RIVALS.values())
+FILE = "A file has a column text. Say -- before a text that begins with -."
 STYLE = {"add_completion": False, "rich_markup_mode": None, "pretty_exceptions_enable": False}
 STYLE |= {"no_args_is_help": True, "result_callback": sys.exit}  # commands return their status
 app = Typer(help="Learn, check and re-run one paper.", **STYLE)
@@ -91,11 +92,14 @@ def _do_all(tasks: dict) -> int:
 
 
 def _with_settings(command: Callable) -> Callable:
-    """The command with an option for each field of Config, whose comment is its help."""
-    comments = re.findall(r"(?m)^    (\w+): .*  # (.*)", Path(config.__file__).read_text("utf-8"))
+    """The command with an option for each field of Config; its comment and default are the help."""
+    source = Path(config.__file__).read_text("utf-8")
+    comments = dict(re.findall(r"(?m)^    (\w+): .*  # (.*)", source))
     options = [*inspect.signature(command).parameters.values()][:-1]
-    for name, kind in get_type_hints(config.Config).items():
-        about = {"default": Option(None, help=dict(comments).get(name)), "annotation": kind}
+    hints = get_type_hints(config.Config)
+    for name, usual in inspect.signature(config.Config).parameters.items():
+        option = Option(None, help=f"{comments[name]} [{usual.default}]")
+        about = {"default": option, "annotation": hints[name]}
         options.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, **about))
     command.__signature__ = inspect.Signature(options)  # type: ignore
     return command
@@ -132,7 +136,6 @@ def train(
     counts = confusion_matrix(rows.label, rows.predicted, labels=range(len(texts.classes)))
     commonest = counts.sum(1).argmax()
     i, j, share = analysis.confusable_pairs(counts)[0]
-    pair = f"{texts.classes[i]} and {texts.classes[j]}"
     run = out / result.folder.name
     print(f"accuracy   {scores['test_phi']:.1f} % of {size:,} test texts", end="")
     print(f" (95 % interval over texts {100 * low:.1f} to {100 * high:.1f}; seeds differ too)")
@@ -140,7 +143,10 @@ def train(
     share_of_one = 100 * counts[commonest].sum() / size
     print(f"compare    {share_of_one:.1f} % by always saying {texts.classes[commonest]}")
     if share:
-        print(f"confused   most {pair}: {100 * share:.1f} % of their texts")
+        swapped, both = counts[i, j] + counts[j, i], counts[[i, j]].sum()
+        pair = f"{texts.classes[i]} and {texts.classes[j]}"
+        print(f"confused   most {pair}: {swapped} of their {both} texts")
+    print(f"classes    {', '.join(texts.classes)}")
     print(f"run        {run}\nmodel      {run / 'model'}")
     print(f"next       lclkit predict {shlex.quote(str(run))} TEXT")
 
@@ -148,7 +154,7 @@ def train(
 @app.command()
 def predict(
     folder: Path = Argument(metavar="FOLDER", help="Of a run that `train` left, or its model."),
-    texts: list[str] = Argument(metavar="TEXT... | FILE.csv", help="A file has a column text."),
+    texts: list[str] = Argument(metavar="TEXT... | FILE.csv", help=FILE),
     out: Path = Option(None, metavar="FILE.csv", dir_okay=False, help="For all probabilities."),
 ) -> None:
     """Say the class of texts, or of those in a .csv file."""
@@ -184,7 +190,7 @@ def predict(
         print(f"{len(texts):,} texts: {out}")
         return
     for text, p in zip(texts, probabilities, strict=True):
-        first, second = (f"{names[c]} {100 * p[c]:.0f} %" for c in p.argsort()[:-3:-1])
+        first, second = (f"{names[c]} ({100 * p[c]:.0f} %)" for c in p.argsort()[:-3:-1])
         print(f"{first}, {second}: {' '.join(text.split()):.70}")
 
 
@@ -270,13 +276,15 @@ def _run(name: str, out: Path, parameters: dict) -> None:
 
 
 def _stop(number: int, _: object) -> None:
-    print("\nStopped. What is finished is kept.", file=sys.stderr)
+    left = "Nothing was written." if sys.argv[1:2] == ["predict"] else "What is finished is kept."
+    print(f"\nStopped. {left}", file=sys.stderr)
     if sys.argv[1:2] == ["fetch"]:
         sys.exit(128 + number)  # half a download goes
     os._exit(128 + number)  # and what it has started ends with it
 
 
 def main() -> None:
+    warnings.formatwarning = lambda message, *_: f"{message}\n"  # what users can do something about
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
     if sys.stdout:  # not every terminal has every letter

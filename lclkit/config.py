@@ -47,35 +47,35 @@ class Config:
     recipes. Raises ValueError for an unknown field or a value that makes no sense.
     """
 
-    loss: Literal["ce", "scl", "lcl"] = "lcl"  # see lclkit.losses
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
-    encoder: str = "google/electra-base-discriminator"  # or minilm, or a folder; section 4.2
+    loss: Literal["ce", "scl", "lcl"] = "lcl"  # cross-entropy, and with it a contrastive loss
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0  # of new layers, order and dropout
+    encoder: str = "google/electra-base-discriminator"  # on the hub, a folder, or minilm
     pooling: Literal["cls", "mean"] = "cls"  # the first token, or the mean of all
     trainable_layers: Count | None = None  # the top n, the rest frozen; not set: all
-    epochs: Count = 5  # the best on validation counts
+    epochs: Count = 5  # the model of the best one is kept
     patience: Count | None = None  # stop after so many epochs without a better accuracy
     batch_size: Count = 10  # K texts, with views 2K rows; of all processes together
     accumulate: Count = 1  # batches a step; contrastive loss compares within a batch only
     lr: Above0 = 2e-5  # learning rate; falls along a line to 0
-    weight_decay: Share = 1e-2  # appendix B, like the next three
-    adam_beta1: Below1 = 0.9
-    adam_beta2: Below1 = 0.999
-    adam_epsilon: Above0 = 1e-6
-    eps_placement: Literal["before", "after"] = "before"  # the bias correction, as torch: after
+    weight_decay: Share = 1e-2  # AdamW's, as are the next three; appendix B
+    adam_beta1: Below1 = 0.9  # of the mean of gradients
+    adam_beta2: Below1 = 0.999  # of the mean of their squares
+    adam_epsilon: Above0 = 1e-6  # beside the root of the latter
+    eps_placement: Literal["before", "after"] = "before"  # the bias correction; torch: after
     clip_norm: Above0 = 1.0  # each network apart, as in the authors' code
     dropout: Below1 = 0.1  # of layers and classifiers, section 4.2
     logit_dropout: bool = True  # on Φ's class logits too
     alpha: Annotated[Share, Field(gt=0)] = 0.5  # weight of cross-entropy, Eq. 6
     temperature: Above0 = 0.3  # tau, by which similarities are divided
-    form: Literal["released", "printed"] = "released"  # of lcl, see lclkit.losses
+    form: Literal["released", "printed"] = "released"  # weight out of lcl's log, or in (Eq. 3)
     reduction: Literal["mean", "sum"] = "mean"  # of the contrastive term, Eq. 4
     detach_weights: bool = False  # so that the contrastive term does not train Ψ
     drop_last: bool = True  # leave out the last batch of an epoch if it is short
-    order: Literal["random", "length"] = "random"  # of the texts, see `Batches`
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    augmentation: Literal["released", "paper", "none"] = "released"  # see lclkit.augment
+    order: Literal["random", "length"] = "random"  # length: like texts together, faster
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"  # of training; scores are in fp32
+    augmentation: Literal["released", "paper", "none"] = "released"  # how views are made
     replaced: Share = 0.3  # share of words replaced in a view, section 4.2
-    weights: Table = "network"  # of lcl: Ψ's, or a .csv file, see `class_weights`
+    weights: Table = "network"  # of lcl: Ψ's, or a .csv file from class to class
 
     def __post_init__(self) -> None:
         if self.weights != "network" and "," not in self.weights:
@@ -109,7 +109,7 @@ def class_weights(table: str, classes: Sequence[str]) -> np.ndarray:
         expected = f"{size} rows of {size} numbers, alone or with the classes before and above them"
         raise ValueError(f"weights: expected {expected}; {error} in {table!r:.60}") from None
     for name, row in zip(classes, weights, strict=True):
-        if not (row.min() > 0 and abs(row.sum() - 1) <= 0.01):  # nor is NaN
+        if not (row.min() > 0 and round(abs(row.sum() - 1), 6) <= 0.01):  # nor is NaN
             found = f"a smallest number of {row.min():g} and a sum of {row.sum():g} for {name}"
             raise ValueError(f"weights: expected rows above 0 that sum to 1; found {found}")
     return weights / weights.sum(1, keepdims=True)

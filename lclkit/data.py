@@ -150,8 +150,9 @@ def read_csv(path: Path, labelled: bool = True) -> list[tuple[str, str]]:
         header = [_plain(name) for name in next(filter(any, reader), [])]
         if header.count("text") != 1 or labelled and header.count("label") != 1:
             expected = "one column text and one label" if labelled else "one column text"
-            raise ValueError(f"not {expected}, but {header!r:.80}")
-        for fields in filter(any, reader):
+            raise ValueError(f"the first line must name {expected}; it is {header!r:.80}")
+        # Blank lines are passed over; but one that has "" is a missing text, where texts are all.
+        for fields in filter(any if labelled else len, reader):
             row = dict(zip(header, fields, strict=False))
             label = " ".join(unicodedata.normalize("NFC", row.get("label", "")).split())
             unfit = len(fields) > len(header) or not _plain(row.get("text"))
@@ -160,8 +161,8 @@ def read_csv(path: Path, labelled: bool = True) -> list[tuple[str, str]]:
                 raise ValueError(f"{wrong}, or too many fields in {fields!r:.80}")
             rows.append((row["text"].strip(), label))
     except (ValueError, csv.Error) as error:
-        cure = 'save it as CSV UTF-8: commas between, quotes around texts with commas, "" for "'
-        raise DataError(f"{path}, near line {reader.line_num}: {error}; {cure}") from None
+        form = 'UTF-8, commas between, quotes around texts with commas, "" for "'
+        raise DataError(f"{path}, near line {reader.line_num}: {error}; expected {form}") from None
     return rows
 
 

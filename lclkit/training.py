@@ -84,8 +84,8 @@ def train(
                 processes.print(f"finished earlier, read from {Path(out) / name}")
                 shutil.rmtree(work, ignore_errors=True)
                 return result
-        files.writable(work)  # what cannot be written is found before the first step
         networks, stem = build(dataset, config, encoder)
+        files.writable(work)  # what cannot be written is found before the first step
         try:
             texts = batches.prepare(dataset, config, encoder, stem)
             trainer = LabelAwareTrainer(networks, config, texts, work, **options)

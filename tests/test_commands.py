@@ -305,13 +305,17 @@ def test_from_a_csv_to_a_model_and_back(run, own_csv, tiny_electra, capsys):
         assert run("predict", place, *texts) == 0
         lines = capsys.readouterr().out.splitlines()
         for line, label, row in zip(lines, labels, p, strict=True):
-            assert line.startswith(f"{label} {100 * row.max():.0f} %, ")
+            assert line.startswith(f"{label} ({100 * row.max():.0f} %), ")
     Path("new.csv").write_text('other,text\n1,The soup was cold.\n\n2,"A storm, at sea"\n')
     assert run("predict", folder, "new.csv", "--out", "deep/said.csv") == 0
     table = pd.read_csv("deep/said.csv")
     assert [*table.text] == texts and [*table.predicted] == labels
     assert [*table][2:] == [f"p_{name}" for name in own_csv]
     assert table.iloc[:, 2:].to_numpy() == pytest.approx(p, abs=1e-6)
+    Path("new.csv").write_text('text\n""\nThe soup was cold.\n')
+    assert run("predict", folder, "new.csv") == 2
+    assert "new.csv, near line 2: no text" in capsys.readouterr().err
+    assert run("predict", folder, "--", "-5 degrees") == 0
 
 
 def test_train_with_weights_of_ones_own(run, own_csv, tiny_electra):
@@ -352,7 +356,10 @@ def test_every_setting_is_an_option_with_its_comment(run, capsys):
         (["predict", "empty"], "Missing argument"),
         (["predict", "empty", "gone.csv"], "gone.csv"),
         (["predict", "empty", "half.csv"], "half.csv, near line 2: no text, or too many"),
-        (["predict", "empty", "labels.csv"], "not one column text, but ['label']"),
+        (
+            ["predict", "empty", "labels.csv"],
+            "the first line must name one column text; it is ['label']",
+        ),
         (["predict", "damaged", "a text"], "damaged: expected the folder of a run with a model"),
         (["predict", "other", "a text"], "other: expected the folder of a run with a model"),
         (
