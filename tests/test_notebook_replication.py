@@ -595,7 +595,7 @@ def test_report_writes_one_page(tmp_path, capsys):
     ours = "72.4 | 0.1 | 3 | 72.3 to 72.6 | 0.0 | inside |"
     assert f"| 1 | isear | lcl | accuracy | test | 72.4 | 0.2 | {ours}" in page
     assert "| hard_subsets | S2 | minilm, top 2 layers | cannot tell |" in page
-    assert "Left out: 1 runs on other data or a part of the texts" in page
+    assert "Left out: 1 runs on other data, on a part of the texts, or with other" in page
     assert "replicate table1 --only dataset=isear --only loss=ce,scl,lcl" in page and not re.search(
         r"\bnan\b|None", page
     )
