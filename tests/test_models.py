@@ -465,10 +465,10 @@ def test_code_beside_an_encoder_is_not_run(tmp_path, monkeypatch, tiny_electra, 
 def test_loading_is_quiet_and_restores_verbosity(tiny_electra, capfd):
     from transformers.utils import logging
 
-    level = logging.get_verbosity()
+    before = logging.get_verbosity(), logging.is_progress_bar_enabled()
     build(models.open_encoder(tiny_electra))
     assert capfd.readouterr() == ("", "")
-    assert logging.get_verbosity() == level and logging.is_progress_bar_enabled()
+    assert (logging.get_verbosity(), logging.is_progress_bar_enabled()) == before
 
 
 ABOUT = {
