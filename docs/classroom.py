@@ -66,7 +66,7 @@ def _without_solutions(text: str) -> str:
     address = metadata("lclkit")["Project-URL"].split()[-1] + "/blob/main"
     text = re.sub(r"(?m)^(Stuck\? |\[!\[Open in Colab).*\n*", "", text)
     text = re.sub(r"\*\*Work on a copy\*\*.*? as it was\.", WORDS["copy"], text)
-    text = re.sub(r"\]\((?=results/)", f"]({address}/notebooks/", text)
+    text = re.sub(r"\]\((?=(?:plans|results)/)", f"]({address}/notebooks/", text)
     return text.replace("](../", f"]({address}/").strip()
 
 

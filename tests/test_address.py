@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 TEXTS = [ROOT / name for name in ("CITATION.cff", "LICENSES.md", "README.md", "TEACHING.md")]
 PLACES = sorted([*TEXTS, *ROOT.glob("notebooks/[0-9]*.ipynb")])
-# in a link to Colab or Binder, a command for git or pip, the citation file, and the credit of a figure
+# in a link to Colab or Binder, a line for git or pip, the citation file, the credit of a figure
 OWNED = re.compile(
     r"(colab\.research\.google\.com/github/|mybinder\.org/v2/gh/"
     r"|(?:git clone [\w -]*|git\+|repository-code: |Figure from lclkit \()https://github\.com/)"
