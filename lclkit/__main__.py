@@ -165,9 +165,10 @@ def predict(
 
     if len(texts) == 1 and texts[0].lower().endswith(".csv"):
         texts = [text for text, _ in data.read_csv(Path(texts[0]).expanduser(), labelled=False)]
-    for text in texts:
-        if os.path.isfile(text) or not text.strip():
-            raise ValueError(f"expected texts, or one .csv file; found {text!r}")
+    elif wrong := [text for text in texts if os.path.isfile(text) or not text.strip()]:
+        raise ValueError(f"expected texts, or one .csv file; found {wrong[0]!r}")
+    if not texts:
+        raise ValueError("no text is in the file: expected a row a text, below the column's name")
     if out and out.expanduser().exists():
         raise ValueError(f"{out} exists: name another file, or move it away")
     place = folder.expanduser()

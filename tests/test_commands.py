@@ -357,6 +357,10 @@ def test_every_setting_is_an_option_with_its_comment(run, capsys):
         (["predict", "empty", "gone.csv"], "gone.csv"),
         (["predict", "empty", "half.csv"], "half.csv, near line 2: no text, or too many"),
         (
+            ["predict", "empty", "none.csv"],
+            "no text is in the file",
+        ),
+        (
             ["predict", "empty", "labels.csv"],
             "the first line must name one column text; it is ['label']",
         ),
@@ -376,6 +380,7 @@ def test_a_wrong_file_or_setting_is_a_sentence(
 ):
     Path("half.csv").write_text("text,label\n ,food\n")
     Path("labels.csv").write_text("label\nfood\n")
+    Path("none.csv").write_text("text\n")
     Path("empty").mkdir()
     Path("damaged").mkdir()
     shutil.copytree(tiny_electra, "other")
