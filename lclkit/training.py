@@ -65,7 +65,7 @@ def train(
     if config.precision == "fp16" and not torch.cuda.is_available():
         raise ValueError("precision: expected fp32 or bf16, for fp16 needs a GPU")
     if config.weights != "network":
-        class_weights(config.weights, dataset.classes)  # what is wrong is found before the rest
+        class_weights(config.weights, dataset.classes)  # a fault is told before a download
     processes = PartialState(cpu=not torch.cuda.is_available())
     encoder = models.open_encoder(config.encoder)
     about = {"config": identity(config), "dataset": dataset.name, "data_hash": dataset.hash}
