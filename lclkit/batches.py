@@ -1,12 +1,19 @@
 """What goes into the networks and what comes out: texts, views and labels as padded batches."""
 
+from datetime import timedelta
+
+import joblib
+import numpy as np
+import pooch
 import torch
+import transformers
 from accelerate import PartialState
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from lclkit import augment, data, models
 
+FROZEN = pooch.os_cache("lclkit") / "frozen"  # hidden states, which many runs have in common
 _prepared: dict[tuple, "Texts"] = {}  # the last one: the runs of a notebook share it
 
 
@@ -44,12 +51,38 @@ def prepare(dataset: data.Dataset, config, pretrained: models.Pretrained, stem) 
             ids = pretrained.tokenizer(part, truncation=True)["input_ids"]
         items[name] = [torch.tensor(text) for text in ids]
         if stem is not None:
-            said = _run(stem.to(PartialState().device), items[name])
-            items[name] = [said[i]["last_hidden_state"][: len(text)] for i, text in enumerate(ids)]
+            about = (pretrained.hash, config.trainable_layers)
+            items[name] = _frozen(items[name], about, stem)
     labels = {name: torch.tensor(getattr(dataset, name).label.to_numpy()) for name in data.SPLITS}
     _prepared.clear()
     _prepared[key] = Texts(items, labels)
     return _prepared[key]
+
+
+def _frozen(items: list[Tensor], about: tuple, stem: nn.Module) -> list[Tensor]:
+    """What the stem makes of token ids, kept on disk for runs of other losses and seeds.
+
+    about: which stem it is. What differs in the last digit is kept apart; what was not used for a
+    week goes, and the oldest above 4 GB.
+    """
+    try:
+        memory = joblib.Memory(FROZEN, verbose=0)
+    except OSError:  # where it cannot be written, nothing is kept
+        memory = joblib.Memory(None)
+    device = PartialState().device
+    about += (str(device), torch.get_num_threads(), torch.__version__, transformers.__version__)
+    lengths = [len(item) for item in items]
+    states = memory.cache(_hidden_states, ignore=["stem", "device"])
+    states = states(torch.cat(items).numpy(), lengths, about, stem, device)
+    memory.reduce_size("4G", age_limit=timedelta(weeks=1))
+    return list(torch.from_numpy(states).split(lengths))
+
+
+def _hidden_states(ids: np.ndarray, lengths: list, about: tuple, stem, device) -> np.ndarray:
+    """Of all tokens in a row, ``(tokens, d)``."""
+    said = _run(stem.to(device), list(torch.from_numpy(ids).split(lengths)))
+    states = [text["last_hidden_state"][:n] for text, n in zip(said, lengths, strict=True)]
+    return torch.cat(states).numpy()
 
 
 def collate(pairs: list[tuple[list[Tensor], Tensor]]) -> dict[str, Tensor]:

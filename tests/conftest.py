@@ -21,7 +21,7 @@ from hypothesis import HealthCheck, settings
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before transformers reads it
 
-from lclkit import data, sources
+from lclkit import batches, data, sources
 
 # Generated inputs: few, and the same in each run; for a search of one's own set FUZZ=5000 or more.
 fuzz = int(os.environ.get("FUZZ", "0"))
@@ -304,6 +304,13 @@ def own_cache(tmp_path, monkeypatch) -> Path:
     monkeypatch.setenv("XDG_CACHE_HOME", str(folder.parent))  # of other processes, on Linux
     monkeypatch.delenv("LCLKIT_DATA", raising=False)
     return folder
+
+
+@pytest.fixture(autouse=True, scope="session")
+def own_frozen(tmp_path_factory) -> Path:
+    """The tests' own hidden states: they leave nothing in the user's cache."""
+    batches.FROZEN = tmp_path_factory.mktemp("frozen")
+    return batches.FROZEN
 
 
 @pytest.fixture

@@ -63,6 +63,33 @@ def test_texts_of_another_data_set_of_the_same_name(prepare, made_dataset):
     assert len(prepare(fewer)) == len(before) - 1
 
 
+def test_hidden_states_are_computed_once_for_all_runs(prepare, monkeypatch, tmp_path):
+    monkeypatch.setattr(batches, "FROZEN", tmp_path / "frozen")
+    before = prepare()
+    batches._prepared.clear()
+    monkeypatch.setattr(batches, "_run", lambda *_: pytest.fail("computed again"))
+    after = prepare()
+    assert after is not before
+    for name, part in before.items.items():
+        assert all(map(torch.equal, part, after.items[name]))
+
+
+def test_hidden_states_that_are_damaged_are_computed_again(prepare, monkeypatch, tmp_path):
+    monkeypatch.setattr(batches, "FROZEN", tmp_path / "frozen")
+    before = prepare()
+    batches._prepared.clear()
+    for file in (tmp_path / "frozen").rglob("*.pkl"):
+        file.write_bytes(file.read_bytes()[:-100])
+    assert all(map(torch.equal, before.items["train"], prepare().items["train"]))
+
+
+def test_hidden_states_are_kept_nowhere_where_nothing_can_be_written(
+    prepare, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(batches, "FROZEN", tmp_path / "encoder" / "config.json" / "frozen")
+    assert len(prepare().items["train"]) > 0
+
+
 @pytest.mark.parametrize("trainable_layers", [None, 1])
 def test_long_texts_are_cut_also_where_they_were_prepared_before(prepare, trainable_layers):
     for _ in range(2):
