@@ -14,7 +14,6 @@ from torch.utils.data import Dataset
 from lclkit import augment, data, models
 
 FROZEN = pooch.os_cache("lclkit") / "frozen"  # hidden states, which many runs have in common
-_prepared: dict[tuple, "Texts"] = {}  # the last one: the runs of a notebook share it
 
 
 class Texts(Dataset):
@@ -37,26 +36,20 @@ class Texts(Dataset):
 
 
 def prepare(dataset: data.Dataset, config, pretrained: models.Pretrained, stem) -> Texts:
-    """Make views, tokenize, run the frozen `stem` if any: once for all epochs and runs in a row."""
-    recipe, share = config.augmentation, config.replaced
-    key = (dataset.hash, pretrained.hash, config.trainable_layers, recipe, share)
-    if key in _prepared:
-        return _prepared[key]
+    """Make views, tokenize, run the frozen `stem` if any: once for all epochs."""
     texts = {split: list(getattr(dataset, split).text) for split in data.SPLITS}
-    if recipe != "none":
-        texts["views"] = augment.synonym_views(texts["train"], share, recipe=recipe)
+    if config.augmentation != "none":
+        views = augment.synonym_views(texts["train"], config.replaced, recipe=config.augmentation)
+        texts["views"] = views
     items = {}
     for name, part in texts.items():
         with models.quiet():  # of tokenizers that set no limit
             ids = pretrained.tokenizer(part, truncation=True)["input_ids"]
         items[name] = [torch.tensor(text) for text in ids]
         if stem is not None:
-            about = (pretrained.hash, config.trainable_layers)
-            items[name] = _frozen(items[name], about, stem)
+            items[name] = _frozen(items[name], (pretrained.hash, config.trainable_layers), stem)
     labels = {name: torch.tensor(getattr(dataset, name).label.to_numpy()) for name in data.SPLITS}
-    _prepared.clear()
-    _prepared[key] = Texts(items, labels)
-    return _prepared[key]
+    return Texts(items, labels)
 
 
 def _frozen(items: list[Tensor], about: tuple, stem: nn.Module) -> list[Tensor]:

@@ -11,11 +11,6 @@ from safetensors.torch import load_file, save_file
 from lclkit import batches, models
 
 
-@pytest.fixture(autouse=True)
-def nothing_prepared():
-    batches._prepared.clear()
-
-
 @pytest.fixture
 def prepare(made_dataset, tmp_path):
     """A function that prepares the made data, or another, with the encoder in a folder."""
@@ -32,9 +27,9 @@ def prepare(made_dataset, tmp_path):
     return prepared
 
 
-def test_runs_in_a_row_share_what_is_prepared(prepare):
-    assert prepare() is prepare()
-    assert prepare(trainable_layers=2) is not prepare(trainable_layers=1)
+def test_other_layers_are_another_stem(prepare):
+    one, two = (prepare(trainable_layers=n).items["train"] for n in (1, 2))
+    assert not any(map(torch.equal, one, two))
 
 
 def test_weights_that_are_replaced_under_one_name_are_read_anew(prepare, tmp_path):
@@ -66,10 +61,8 @@ def test_texts_of_another_data_set_of_the_same_name(prepare, made_dataset):
 def test_hidden_states_are_computed_once_for_all_runs(prepare, monkeypatch, tmp_path):
     monkeypatch.setattr(batches, "FROZEN", tmp_path / "frozen")
     before = prepare()
-    batches._prepared.clear()
     monkeypatch.setattr(batches, "_run", lambda *_: pytest.fail("computed again"))
     after = prepare()
-    assert after is not before
     for name, part in before.items.items():
         assert all(map(torch.equal, part, after.items[name]))
 
@@ -77,7 +70,6 @@ def test_hidden_states_are_computed_once_for_all_runs(prepare, monkeypatch, tmp_
 def test_hidden_states_that_are_damaged_are_computed_again(prepare, monkeypatch, tmp_path):
     monkeypatch.setattr(batches, "FROZEN", tmp_path / "frozen")
     before = prepare()
-    batches._prepared.clear()
     for file in (tmp_path / "frozen").rglob("*.pkl"):
         file.write_bytes(file.read_bytes()[:-100])
     assert all(map(torch.equal, before.items["train"], prepare().items["train"]))
@@ -91,7 +83,7 @@ def test_hidden_states_are_kept_nowhere_where_nothing_can_be_written(
 
 
 @pytest.mark.parametrize("trainable_layers", [None, 1])
-def test_long_texts_are_cut_also_where_they_were_prepared_before(prepare, trainable_layers):
+def test_long_texts_are_cut_also_where_their_states_were_kept(prepare, trainable_layers):
     for _ in range(2):
         texts = prepare(trainable_layers=trainable_layers)
         assert max(len(row) for part in texts.items.values() for row in part) == 12

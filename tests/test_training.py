@@ -491,7 +491,6 @@ def test_a_finished_run_gets_its_model_later(made_dataset, config, tmp_path):
 @pytest.mark.slow
 def test_same_seed_same_numbers(made_dataset, config, finished, tmp_path):
     torch.rand(5)
-    batches._prepared.clear()
     again = train(made_dataset, config("lcl", epochs=2), tmp_path)
     assert_same(again, finished["lcl"])
     other = train(made_dataset, config("lcl", epochs=2, seed=1), tmp_path)
