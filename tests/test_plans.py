@@ -363,7 +363,10 @@ def test_long_names_in_any_letters(plan, tmp_path, word):
         ("search", 270),
         ("ablations", 96),
         ("ablation-demo", 30),
-        ("minilm-all", 120),
+        ("minilm-all", 210),
+        ("minilm-full", 63),
+        ("minilm-ablations", 36),
+        ("mpnet", 117),
         ("beyond", 39),
     ],
 )
