@@ -498,6 +498,57 @@ def test_claim_of_entropy():
     assert verdicts.verdict.tolist() == ["not attempted"]
 
 
+def of_both_networks(dataset, loss, accuracy, seed, cosine, psi=None):
+    """A run on three classes, of which Psi takes the first two for each other."""
+    result = made(dataset, loss, accuracy, seed, right=np.ones(1_534, int), **MINILM)
+    frame = pd.DataFrame({"split": "valid", "label": [0, 1, 2], "predicted": 0})
+    frame[["p_0", "p_1", "p_2"]] = 1 / 3
+    if psi is not None:
+        result.summary["scores"]["test_psi"] = psi
+        weights = [[0.6, 0.3, 0.1], [0.4, 0.5, 0.1], [0.2, 0.1, 0.7]]
+        frame[["w_0", "w_1", "w_2"]] = weights
+    result.summary["classes"] = ["a", "b", "c"]
+    cosines = pd.DataFrame([[1, cosine, 0.1], [cosine, 1, 0], [0.1, 0, 1]]).add_prefix("c_")
+    similarities = cosines.assign(split="test", label=[0, 1, 2])
+    predictions = pd.concat([frame, result.predictions.assign(p_2=0.0)])
+    return Result(result.folder, result.summary, predictions, similarities)
+
+
+def test_claims_of_distance_and_of_both_networks():
+    results = [
+        of_both_networks(
+            "isear-released", loss, accuracy + seed / 10, seed, cosine + seed / 100, psi
+        )
+        for seed in range(3)
+        for loss, accuracy, cosine, psi in (("scl", 70, 0.5, None), ("lcl", 73, 0.3, 70 + seed / 5))
+    ]
+    frame = nb.run_table(results)
+    assert frame.confused[frame.loss == "lcl"].tolist() == pytest.approx([0.3, 0.31, 0.32])
+    claim = CLAIM | {"pairs": [["scl", "lcl"]], "where": ["isear"], "alpha": 0.05, "plan": "own"}
+    for metric in ("confused", "gap in SDs"):
+        verdicts, tests = nb.judge({"one": claim | {"metric": metric, "margin": 0}}, frame)
+        assert verdicts.verdict.tolist() == ["holds"]
+        by_loss = frame.groupby("loss")[metric].mean()
+        assert tests.estimate.item() == pytest.approx(by_loss.scl - by_loss.lcl)
+    alone = nb.run_table(
+        [result for result in results if result.summary["config"]["loss"] == "scl"]
+    )
+    assert alone.confused.isna().all()  # without Psi nothing is said to be confused
+    claim |= {"pairs": [["lcl", "psi"]], "metric": "accuracy"}
+    verdicts, tests = nb.judge({"one": claim}, frame)
+    assert verdicts.verdict.tolist() == ["holds"] and tests.estimate.item() == pytest.approx(2.9)
+    assert not {"psi"} & set(nb.gains_of(frame).worse)
+
+
+def test_a_gain_that_could_have_been_shown():
+    for n, sd in ((3, 0.5), (5, 0.5), (10, 2.0)):
+        gain = lesson.could_show((60, sd, n), (50, sd, n))
+        rng = np.random.default_rng(0)
+        a, b = rng.normal(gain, sd, (4000, n)), rng.normal(0, sd, (4000, n))
+        assert (stats.ttest_ind(a, b, axis=1).pvalue < 0.05).mean() == pytest.approx(0.8, abs=0.02)
+    assert np.isnan(lesson.could_show((60, np.nan, 1), (50, 0.5, 3)))
+
+
 def test_the_plans_claims_are_sound():
     claims = nb.read_claims(plans.PLANS)
     assert {claim["paper"] for claim in claims.values()} == {*paper.CLAIMS}
@@ -584,8 +635,14 @@ def test_report_writes_one_page(tmp_path, capsys):
     commands.report([tmp_path / "packed.zip"], tmp_path / "page")
     page = (tmp_path / "page" / "RESULTS.md").read_text(encoding="utf-8")
     assert "its authors can earn: 4 inside.\n" in page
-    assert "encoder beside each: " in page and "S2 (minilm, top 2 layers) " in page
-    assert "| S2 | minilm, top 2 layers | LCL - CE | 1 | 1 | 0 | 0 |" in page
+    gains = (
+        "* **S2, minilm, top 2 layers**. Of 2 gains of LCL over CE or SCL 2 are above 0 in the mean"
+    )
+    assert f"{gains}. Intervals that leave out 0: over seeds 1 above it and 0 below; over " in page
+    assert (
+        "| S2 | LCL - CE | 1 | +4.00 (0.96 to 7.04) | 1 of 1 | seeds: above at 4-hard-a | " in page
+    )
+    assert "| hard_subsets | cannot tell (2 open, 6 no run) | cannot tell (7 yes, 1 open) |" in page
     assert "By setting S2, one loss or more has no run on: empatheticdialogues, goemotions," in page
     assert re.search(r"\| S2 \| minilm, top 2 layers \| .*lr 0.0002", page)
     assert (
@@ -596,6 +653,7 @@ def test_report_writes_one_page(tmp_path, capsys):
     assert f"| 1 | isear | lcl | accuracy | test | 72.4 | 0.2 | {ours}" in page
     assert "| hard_subsets | S2 | minilm, top 2 layers | cannot tell |" in page
     assert "Left out: 1 runs on other data, on a part of the texts, or with other" in page
+    assert "replicate minilm-all --only dataset=empatheticdialogues --only classes=4-hard-a" in page
     assert "replicate table1 --only dataset=isear --only loss=ce,scl,lcl" in page and not re.search(
         r"\bnan\b|None", page
     )
