@@ -92,8 +92,9 @@ notebooks: env
 # For maintainers: add what `lclkit replicate minilm-all`, `beyond` and `ablation-demo` left in runs/ to the small files that are
 # committed, and make RESULTS.md from these.
 results: env
-	@for plan in minilm-all beyond; do \
-		$(BIN)/lclkit pack $(RESULTS)/$$plan.zip $(RESULTS)/$$plan.zip $$(ls -d runs/$$plan 2>/dev/null) || exit 1; done
+	@for plan in minilm-all minilm-full minilm-ablations beyond; do \
+		found=$$(ls -d $(RESULTS)/$$plan.zip runs/$$plan 2>/dev/null); \
+		[ -z "$$found" ] || $(BIN)/lclkit pack $(RESULTS)/$$plan.zip $$found || exit 1; done
 	@$(BIN)/lclkit pack $(RESULTS)/ablation-demo.zip $(wildcard runs/ablation-demo $(RESULTS)/ablation-demo.zip) \
 		--summaries
 	@$(BIN)/python -m lclkit report $(RESULTS) --out runs/report
