@@ -19,7 +19,8 @@ from lclkit import config, files, paper
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 NAMES = ", ".join(paper.SIZES)
-ENCODERS = ("minilm", paper.ENCODER, *paper.RIVALS.values())
+MPNET = "sentence-transformers/all-mpnet-base-v2"
+ENCODERS = ("minilm", paper.ENCODER, *paper.RIVALS.values(), MPNET)
 FILE = "A file has a column text. Say -- before a text that begins with -."
 STYLE = {"add_completion": False, "rich_markup_mode": None, "pretty_exceptions_enable": False}
 STYLE |= {"no_args_is_help": True, "result_callback": sys.exit}  # commands return their status
@@ -224,8 +225,6 @@ def replicate(
     dry_run: bool = Option(False, "--dry-run", help="List the runs; download nothing."),
 ) -> bool:
     """Run a plan: many runs of a notebook, those that are not finished."""
-    if dry_run:
-        os.environ["HF_HUB_OFFLINE"] = "1"
     from lclkit import plans
 
     runs = plans.expand(plan, out, only, shard, download=not dry_run)

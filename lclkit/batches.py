@@ -1,17 +1,22 @@
 """What goes into the networks and what comes out: texts, views and labels as padded batches."""
 
-from datetime import timedelta
+import contextlib
+import json
+import os
+import time
+from hashlib import sha256
 
-import joblib
-import numpy as np
 import pooch
 import torch
 import transformers
 from accelerate import PartialState
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from lclkit import augment, data, models
+from lclkit import augment, data, files, models
+from lclkit.results import RESULTS_VERSION
 
 FROZEN = pooch.os_cache("lclkit") / "frozen"  # hidden states, which many runs have in common
 
@@ -55,27 +60,35 @@ def prepare(dataset: data.Dataset, config, pretrained: models.Pretrained, stem) 
 def _frozen(items: list[Tensor], about: tuple, stem: nn.Module) -> list[Tensor]:
     """What the stem makes of token ids, kept on disk for runs of other losses and seeds.
 
-    about: which stem it is. What differs in the last digit is kept apart; what was not used for a
-    week goes, and the oldest above 4 GB.
+    about: which stem it is. Another library, kind of device or number of threads, which would
+    differ in the last digits, has files of its own.
     """
+    ids, lengths, device = torch.cat(items), [len(item) for item in items], PartialState().device
+    about += (RESULTS_VERSION, torch.__version__, transformers.__version__, str(device))
+    about += (torch.backends.cpu.get_cpu_capability(), torch.get_num_threads(), lengths)
+    key = sha256(json.dumps(about).encode() + ids.numpy().tobytes()).hexdigest()
+    file = FROZEN / f"{key[:32]}.safetensors"
     try:
-        memory = joblib.Memory(FROZEN, verbose=0)
-    except OSError:  # where it cannot be written, nothing is kept
-        memory = joblib.Memory(None)
-    device = PartialState().device
-    about += (str(device), torch.get_num_threads(), torch.__version__, transformers.__version__)
-    lengths = [len(item) for item in items]
-    states = memory.cache(_hidden_states, ignore=["stem", "device"])
-    states = states(torch.cat(items).numpy(), lengths, about, stem, device)
-    memory.reduce_size("4G", age_limit=timedelta(weeks=1))
-    return list(torch.from_numpy(states).split(lengths))
+        states = load_file(file)["states"]
+        os.utime(file)
+    except (OSError, SafetensorError):  # not there yet, or damaged
+        said = _run(stem.to(device), items)
+        said = [text["last_hidden_state"][:n] for text, n in zip(said, lengths, strict=True)]
+        states = torch.cat(said)
+        with contextlib.suppress(OSError, SafetensorError):  # a full disk, or another's folder
+            with files.whole(file) as new:
+                save_file({"states": states}, new)
+            _sweep()
+    return list(states.split(lengths))
 
 
-def _hidden_states(ids: np.ndarray, lengths: list, about: tuple, stem, device) -> np.ndarray:
-    """Of all tokens in a row, ``(tokens, d)``."""
-    said = _run(stem.to(device), list(torch.from_numpy(ids).split(lengths)))
-    states = [text["last_hidden_state"][:n] for text, n in zip(said, lengths, strict=True)]
-    return torch.cat(states).numpy()
+def _sweep(bytes_kept: int = 4 * 10**9, days: int = 7) -> None:
+    """Of the hidden states on disk, remove those not used of late, and the oldest if too large."""
+    oldest = time.time() - days * 86_400
+    for file in sorted(FROZEN.iterdir(), key=lambda file: -file.stat().st_mtime):
+        bytes_kept -= file.stat().st_size
+        if bytes_kept < 0 or file.stat().st_mtime < oldest:
+            file.unlink(missing_ok=True)
 
 
 def collate(pairs: list[tuple[list[Tensor], Tensor]]) -> dict[str, Tensor]:

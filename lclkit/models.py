@@ -44,8 +44,11 @@ class Pretrained:
     tokenizer: Tokenizer = field(repr=False)
 
 
-def open_encoder(name: str) -> Pretrained:
-    """Find "minilm" (packaged), an encoder in a folder or on the hub. Raises EncoderError."""
+def open_encoder(name: str, download: bool = True) -> Pretrained:
+    """Find "minilm" (packaged), an encoder in a folder or on the hub. Raises EncoderError.
+
+    download: what is missing; else the hub is not asked.
+    """
     with _as_one_sentence(name), quiet():
         folder = Path(name).expanduser()
         package = importlib.util.find_spec(MINILM_PACKAGE)
@@ -56,7 +59,8 @@ def open_encoder(name: str) -> Pretrained:
         for weights in WEIGHTS:  # many on the hub have both kinds, and one is enough
             patterns = [*OTHER_FILES, weights]
             if on_hub:
-                folder = Path(snapshot_download(repository, allow_patterns=patterns))
+                options = {"allow_patterns": patterns, "local_files_only": not download}
+                folder = Path(snapshot_download(repository, **options))
             if any(folder.glob(weights)):
                 break
         else:

@@ -162,7 +162,7 @@ def _hash(name: str, download: bool) -> str | None:
         return sha256(contents).hexdigest() if paths else None
     expected = () if download else (models.EncoderError,)
     with contextlib.suppress(*expected):
-        return models.open_encoder(name).hash
+        return models.open_encoder(name, download).hash
 
 
 def preview(runs: list[Run]) -> list[str]:

@@ -308,7 +308,7 @@ def own_cache(tmp_path, monkeypatch) -> Path:
 
 @pytest.fixture(autouse=True, scope="session")
 def own_frozen(tmp_path_factory) -> Path:
-    """The tests' own hidden states: they leave nothing in the user's cache."""
+    """The hidden states of this process: they leave nothing in the user's cache."""
     batches.FROZEN = tmp_path_factory.mktemp("frozen")
     return batches.FROZEN
 

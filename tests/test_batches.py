@@ -1,11 +1,14 @@
 """What is prepared once for several runs belongs to these very texts and weights."""
 
 import dataclasses
+import os
+import time
 from types import SimpleNamespace
 
 import pytest
 import torch
 from conftest import make_encoder
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from lclkit import batches, models
@@ -58,28 +61,77 @@ def test_texts_of_another_data_set_of_the_same_name(prepare, made_dataset):
     assert len(prepare(fewer)) == len(before) - 1
 
 
-def test_hidden_states_are_computed_once_for_all_runs(prepare, monkeypatch, tmp_path):
+@pytest.fixture
+def frozen(monkeypatch, tmp_path):
+    """A folder of their own for hidden states, and how often any were computed."""
+    count = []
+    run = batches._run
     monkeypatch.setattr(batches, "FROZEN", tmp_path / "frozen")
-    before = prepare()
-    monkeypatch.setattr(batches, "_run", lambda *_: pytest.fail("computed again"))
-    after = prepare()
+    monkeypatch.setattr(batches, "_run", lambda *given: count.append(1) or run(*given))
+    return SimpleNamespace(folder=tmp_path / "frozen", count=count)
+
+
+def test_hidden_states_are_computed_once_for_all_runs(prepare, frozen):
+    before, after = prepare(), prepare()
+    assert len(frozen.count) == 3 == len(list(frozen.folder.iterdir()))  # train, valid, test
     for name, part in before.items.items():
         assert all(map(torch.equal, part, after.items[name]))
 
 
-def test_hidden_states_that_are_damaged_are_computed_again(prepare, monkeypatch, tmp_path):
-    monkeypatch.setattr(batches, "FROZEN", tmp_path / "frozen")
+@pytest.mark.parametrize(
+    "where, name, value",
+    [
+        ("lclkit.batches", "RESULTS_VERSION", -1),
+        ("torch", "__version__", "2.99.0"),
+        ("lclkit.batches.transformers", "__version__", "5.99.0"),
+        ("torch", "get_num_threads", lambda: 99),
+        ("torch.backends.cpu", "get_cpu_capability", lambda: "ABACUS"),
+    ],
+)
+def test_hidden_states_of_another_machine_or_version(
+    prepare, frozen, monkeypatch, where, name, value
+):
+    prepare()
+    monkeypatch.setattr(f"{where}.{name}", value)
+    prepare()
+    assert len(frozen.count) == 6
+
+
+def test_hidden_states_that_are_damaged_are_computed_again(prepare, frozen):
     before = prepare()
-    for file in (tmp_path / "frozen").rglob("*.pkl"):
+    files = list(frozen.folder.iterdir())
+    for file in files:
         file.write_bytes(file.read_bytes()[:-100])
     assert all(map(torch.equal, before.items["train"], prepare().items["train"]))
+    prepare()
+    assert len(frozen.count) == 6 and set(frozen.folder.iterdir()) == set(files)
 
 
-def test_hidden_states_are_kept_nowhere_where_nothing_can_be_written(
-    prepare, monkeypatch, tmp_path
+@pytest.mark.parametrize("error", [PermissionError("another's"), SafetensorError("No space left")])
+def test_hidden_states_that_cannot_be_kept_are_used_all_the_same(
+    prepare, frozen, monkeypatch, error
 ):
-    monkeypatch.setattr(batches, "FROZEN", tmp_path / "encoder" / "config.json" / "frozen")
-    assert len(prepare().items["train"]) > 0
+    def save_file(tensors, file):
+        file.write_bytes(b"half of it")
+        raise error
+
+    monkeypatch.setattr(batches, "save_file", save_file)
+    assert len(prepare().items["train"]) > 0 and not list(frozen.folder.iterdir())
+    monkeypatch.setattr(batches, "FROZEN", frozen.folder.parent / "encoder" / "config.json" / "x")
+    assert len(prepare().items["train"]) > 0  # no folder can be there
+
+
+def test_hidden_states_go_when_they_are_old_or_too_many(frozen):
+    frozen.folder.mkdir()
+    days = {"today": 0, ".left-by-a-killed-run": 8, "last week": 8, "yesterday": 1, "before": 2}
+    for name, age in days.items():
+        (frozen.folder / name).write_bytes(b"x" * 10)
+        then = time.time() - 86_400 * age
+        os.utime(frozen.folder / name, (then, then))
+    batches._sweep()
+    assert {file.name for file in frozen.folder.iterdir()} == {"today", "yesterday", "before"}
+    batches._sweep(bytes_kept=25)
+    assert {file.name for file in frozen.folder.iterdir()} == {"today", "yesterday"}
 
 
 @pytest.mark.parametrize("trainable_layers", [None, 1])

@@ -224,7 +224,7 @@ def test_fetch_of_encoders(run, monkeypatch, tmp_path, capsys):
     out, error = capsys.readouterr()
     here = [line.split(":")[0] for line in out.splitlines()]
     electra, bert = "google/electra-base-discriminator", "google-bert/bert-base-uncased"
-    assert here == ["WordNet", "minilm", electra, bert, "last/of-all"]
+    assert here == ["WordNet", "minilm", electra, bert, commands.MPNET, "last/of-all"]
     assert error == "no internet\n"
 
 
