@@ -252,6 +252,7 @@ class MadeUp:
     def __init__(self, loss, seed, similarity, weights=None, dataset="x", **config):
         config = {"loss": loss, "seed": seed, "encoder": "folder/small", **config}
         classes = [str(c) for c in range(len(similarity))]
+        config.setdefault("trainable_layers", None)
         self.summary = {"config": config, "dataset": dataset, "data_hash": dataset}
         self.summary["classes"] = classes
         self.cosines = similarity
@@ -384,6 +385,8 @@ def test_only_runs_that_differ_in_loss_and_seed_alone_are_compared(nb):
     one = made_up(gaps, 2, dataset="emoint-released") + made_up(gaps, 3, encoder="org/large")
     named = nb.comparable([*one, *made_up(gaps, 2, dataset="emoint-released", lr=1)])
     assert list(named) == ["emoint, small", "x, large", "emoint, small, other settings"]
+    (name,) = nb.comparable(made_up(gaps, trainable_layers=2))
+    assert name == "x, small, top 2 layers"
     assert [len(runs["lcl"]) for runs in named.values()] == [2, 3, 2]
     packed = made_up(gaps)
     for run in packed:
