@@ -678,6 +678,20 @@ def test_report_writes_one_page(tmp_path, capsys):
     assert str(tmp_path / "page" / "RESULTS.md") in capsys.readouterr().out
 
 
+def test_readme_says_what_the_page_says():
+    """The mean gains over cross-entropy, of two encoders and of the paper at the same places."""
+    readme, page = (" ".join((ROOT / f).read_text().split()) for f in ("README.md", "RESULTS.md"))
+    pattern = r"\| S\d \| (\S+?,?) .*?LCL - CE \| (\d+) \|.*?\| (\S+) \((\S+ to \S+)\) \| \+(\S+) "
+    rows = {name: rest for name, *rest in re.findall(pattern, page)}
+    places, gain, interval, printed = rows["minilm,"]
+    assert f"at {places} of the 13 places of Tables 1 to 3" in readme
+    assert f"LCL - CE is {gain} points with MiniLM (95 % interval over seeds {interval})" in readme
+    places, gain, interval, printed_too = rows["sentence-transformers/all-mpnet-base-v2"]
+    assert f"on the GPU, at {places} (" in readme
+    assert f"and {gain} with MPNet ({interval}), where" in readme
+    assert f"the paper's numbers give {printed} and {printed_too}." in readme
+
+
 def test_the_page_is_committed_without_outputs():
     nbformat.validate(PAGE)
     assert not any(cell.outputs or cell.execution_count for cell in code(PAGE))
