@@ -646,10 +646,10 @@ def test_report_writes_one_page(tmp_path, capsys):
     commands.report([tmp_path / "packed.zip"], tmp_path / "page")
     page = (tmp_path / "page" / "RESULTS.md").read_text(encoding="utf-8")
     assert "its authors can earn: 4 inside.\n" in page
-    gains = (
-        "* **S2, minilm, top 2 layers**. Of 2 gains of LCL over CE or SCL 2 are above 0 in the mean"
-    )
-    assert f"{gains}. Intervals that leave out 0: over seeds 1 above it and 0 below; over " in page
+    mean = "LCL is +4.00 (0.96 to 7.04) points above CE; the paper's numbers at the same places"
+    assert f"* **S2, minilm, top 2 layers**. In the mean over its places {mean} give +1.40 " in page
+    over_0 = "over seeds 1 above it and 0 below"
+    assert f"CE or SCL 2 are above 0 in the mean. Intervals that leave out 0: {over_0}" in page
     gain = "| S2 | minilm, top 2 layers | LCL - CE | 1 | 1 | 0 | 0 | +4.00 (0.96 to 7.04) |"
     assert f"{gain} +1.40 (0.82 to 1.98) | seeds: above at 4-hard-a" in page
     assert "| hard_subsets | cannot tell (2 open, 6 no run) | cannot tell (7 yes, 1 open) |" in page
