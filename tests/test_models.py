@@ -50,7 +50,8 @@ def build(encoder, *options, seed=0, **more):
 def test_without_the_package_minilm_comes_from_the_hub(monkeypatch, tiny_electra):
     asked = []
 
-    def download(name, allow_patterns):
+    def download(name, allow_patterns, local_files_only):
+        assert not local_files_only
         asked.append((name, allow_patterns[-1]))
         return tiny_electra
 
