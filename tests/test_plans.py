@@ -186,7 +186,7 @@ def refused(file, tmp_path, message):
     with pytest.raises(ValueError, match="made.yml") as caught:
         plans.expand(file, tmp_path / "runs")
     assert caught.match(f"(?s){message}")
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 30  # not the hours that it would take to expand
     assert not (tmp_path / "runs").exists()
 
 
