@@ -72,9 +72,8 @@ def _frozen(items: list[Tensor], about: tuple, stem: nn.Module) -> list[Tensor]:
         states = load_file(file)["states"]
         os.utime(file)
     except (OSError, SafetensorError):  # not there yet, or damaged
-        said = _run(stem.to(device), items)
-        said = [text["last_hidden_state"][:n] for text, n in zip(said, lengths, strict=True)]
-        states = torch.cat(said)
+        said = zip(_run(stem.to(device), items), lengths, strict=True)
+        states = torch.cat([text["last_hidden_state"][:n] for text, n in said])
         with contextlib.suppress(OSError, SafetensorError):  # a full disk, or another's folder
             with files.whole(file) as new:
                 save_file({"states": states}, new)

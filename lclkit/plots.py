@@ -88,8 +88,9 @@ def entropy_curves(curves: pd.DataFrame, panels: str = "") -> Figure:
     for axis, (title, part) in zip(axes[0], parts, strict=True):
         for loss, rows in part.groupby("loss", sort=False):
             (lines[loss.upper()],) = axis.plot(rows.k, rows["mean"], markersize=5, **STYLES[loss])
-            color = STYLES[loss]["color"]
-            axis.fill_between(rows.k, rows.low, rows.high, color=color, **_LOOKS["band"])
+            look = {name: STYLES[loss][name] for name in ("color", "linestyle")}
+            axis.plot(rows.k, rows[["low", "high"]], linewidth=0.8, **look)  # for grey print
+            axis.fill_between(rows.k, rows.low, rows.high, color=look["color"], **_LOOKS["band"])
         axis.set(title=title, xlabel="k, the number of classes looked at")
         axis.xaxis.get_major_locator().set_params(integer=True)
     axes[0, 0].set_ylabel("mean entropy (bits)")

@@ -1,6 +1,7 @@
 """The figures: numbers are drawn as given, labels stay apart, files say where they are from."""
 
 import base64
+import io
 import json
 import warnings
 from itertools import pairwise
@@ -190,17 +191,25 @@ def test_entropy_curves(classes, seeds, panels):
         curves.append(analysis.entropy_curve(p, ks, labels).assign(loss=loss))
     curves = pd.concat(curves)
     figure = plots.entropy_curves(curves, panels)
-    figure.canvas.draw()
+    for kind in ("png", "svg"):  # these two draw a band's edge in ways of their own
+        figure.savefig(io.BytesIO(), format=kind)
     titles = ["all", "right", "wrong"] if panels else [""]
     assert [axis.get_title() for axis in figure.axes] == titles
     assert texts(figure.legends[0].get_texts()) == ["SCL", "LCL"]
     for axis in figure.axes:
         part = curves[curves.predictions == (axis.get_title() or "all")]
         by_loss = part.groupby("loss", sort=False)
-        for line, (loss, rows) in zip(axis.get_lines(), by_loss, strict=True):
-            assert line.get_color() == plots.STYLES[loss]["color"]
-            assert list(line.get_xdata()) == ks
-            assert list(line.get_ydata()) == pytest.approx(list(rows["mean"]))
+        drawn = axis.get_lines()
+        of_loss = [drawn[i : i + 3] for i in range(0, len(drawn), 3)]
+        for lines, (loss, rows) in zip(of_loss, by_loss, strict=True):
+            for line, column in zip(lines, ("mean", "low", "high"), strict=True):
+                look = plots.STYLES[loss]
+                assert (line.get_color(), line.get_linestyle()) == (
+                    look["color"],
+                    look["linestyle"],
+                )
+                assert list(line.get_xdata()) == ks
+                assert list(line.get_ydata()) == pytest.approx(list(rows[column]), nan_ok=True)
         bands = [band.get_paths() for band in axis.collections]
         tops = [paths[0].vertices[:, 1].max() for paths in bands if paths]
         assert tops == pytest.approx([] if seeds == 1 else list(by_loss.high.max()))
