@@ -256,12 +256,17 @@ class MadeUp:
         self.summary = {"config": config, "dataset": dataset, "data_hash": dataset}
         self.summary["classes"] = classes
         self.cosines = similarity
+        self.draw = int(1e6 * abs(similarity[0, 1]))
         self.labels = np.repeat(range(len(classes)), 3)
         self.weights = np.empty((0, 0)) if weights is None else weights[self.labels]
 
-    def rows(self, split):
-        assert split == "valid", "test texts choose no pairs"
-        return pd.DataFrame({"label": self.labels[: len(self.weights)]})
+    def rows(self, split="test"):
+        if split == "valid":  # which chooses the pairs
+            return pd.DataFrame({"label": self.labels[: len(self.weights)]})
+        config = self.summary["config"]
+        random = np.random.default_rng([*map(ord, config["loss"]), config["seed"], self.draw])
+        rows = pd.DataFrame({"label": np.repeat(range(len(self.cosines)), 20)})
+        return rows.assign(predicted=random.permutation(rows.label))
 
     def probabilities(self, network, split):
         assert (network, split) == ("psi", "valid")
@@ -317,7 +322,7 @@ def test_no_effect_is_seen_as_often_as_five_percent_promise(nb):
         verdicts(nb, made_up({"ce": 0.3, "scl": 0.3, "lcl": 0.3}, draw=draw)) for draw in range(30)
     )
     shares = (found.verdict != "cannot be told").groupby(["measure", "other"]).mean()
-    assert len(shares) == 6 and (shares < 0.2).all() and shares.mean() < 0.08
+    assert len(shares) == 8 and (shares < 0.2).all() and shares.mean() < 0.08
     assert (found.holm_p < 0.05).mean() < 0.04
 
 
@@ -375,6 +380,18 @@ def test_pairs_without_texts_are_left_out(nb):
         run.cosines[4, :] = run.cosines[:, 4] = np.nan  # no test text of class 4
     (pairs,) = nb.measured(nb.comparable(runs)).pairs.unique()
     assert pairs == "2 of 6"
+
+
+def test_swapped_counts_confused_pairs_alone_there_and_back(nb):
+    run = SimpleNamespace(
+        rows=lambda: pd.DataFrame(
+            {"label": [0, 1, 1, 2, 3, 0, 2], "predicted": [1, 0, 1, 3, 3, 2, 2]}
+        )
+    )
+    i, j = np.triu_indices(4, 1)
+    confused = np.array([(a, b) in ((0, 1), (2, 3)) for a, b in zip(i, j, strict=True)])
+    assert nb.swapped(run, i, j, confused) == pytest.approx(100 * 3 / 7)
+    assert nb.swapped(run, i, j, ~confused) == pytest.approx(100 * 1 / 7)
 
 
 def test_only_runs_that_differ_in_loss_and_seed_alone_are_compared(nb):

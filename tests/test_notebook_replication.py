@@ -366,6 +366,10 @@ def test_gains():
         ("lcl", "ce")
     ]  # never across settings
     assert (ours.estimate.item(), ours.texts_low.item(), ours.texts_high.item()) == (2, 0, 0)
+    beyond = (ours.less_low.item() + ours.less_high.item()) / 2  # the paper's gain is 1.1
+    assert (
+        beyond == pytest.approx(2 - 1.1) and found.less_low[found.setting == "paper"].isna().all()
+    )
     assert ours.p.item() == pytest.approx(
         stats.ttest_ind([86, 87], [84, 84.5, 85], equal_var=False).pvalue
     )
@@ -646,12 +650,14 @@ def test_report_writes_one_page(tmp_path, capsys):
     commands.report([tmp_path / "packed.zip"], tmp_path / "page")
     page = (tmp_path / "page" / "RESULTS.md").read_text(encoding="utf-8")
     assert "its authors can earn: 4 inside.\n" in page
-    mean = "LCL is +4.00 (0.96 to 7.04) points above CE; the paper's numbers at the same places"
-    assert f"* **S2, minilm, top 2 layers**. In the mean over its places {mean} give +1.40 " in page
+    mean = "In the mean over its places LCL is +4.00 (0.96 to 7.04) points above CE, with the luck"
+    assert f"* **S2, minilm, top 2 layers**. {mean} of the test texts too +4.00 (" in page
+    assert "; there is one place. The paper's numbers at the same places give +1.40 " in page
+    assert "Held against the paper's gain at the same place, over seeds, 0 are smaller and" in page
     over_0 = "over seeds 1 above it and 0 below"
     assert f"CE or SCL 2 are above 0 in the mean. Intervals that leave out 0: {over_0}" in page
-    gain = "| S2 | minilm, top 2 layers | LCL - CE | 1 | 1 | 0 | 0 | +4.00 (0.96 to 7.04) |"
-    assert f"{gain} +1.40 (0.82 to 1.98) | seeds: above at 4-hard-a" in page
+    gain = "| S2 | minilm, top 2 layers | LCL - CE | 1 | 1 | 0 | 0 | +4.00 (0.96 to 7.04) | +4.00 ("
+    assert gain in page and "| +1.40 (0.82 to 1.98) | seeds: above at 4-hard-a" in page
     assert "| hard_subsets | cannot tell (2 open, 6 no run) | cannot tell (7 yes, 1 open) |" in page
     assert "By setting S2, one loss or more has no run on: empatheticdialogues, goemotions," in page
     assert re.search(r"\| S2 \| minilm, top 2 layers \| .*lr 0.0002", page)
@@ -915,3 +921,27 @@ def test_what_the_lesson_says_of_the_fault():
     said = {(gap, n): int(share) for gap, n, share in re.findall(line, printed_by("equal-symptom"))}
     assert said["1.0", "3"] > 80 > 10 > said["1.0", "30"]
     assert said["0.1", "3"] > 90 > 50 > said["0.1", "1000"]
+
+
+def test_the_mean_gain_with_the_luck_of_texts_and_without_one_place():
+    """Of one place: the interval over texts and that over seeds, added as variances."""
+    some = pd.DataFrame({"place": ["a", "b"], "better": "lcl", "worse": "ce"})
+    some = some.assign(texts_low=[-3.0, 0.0], texts_high=[5.0, 2.0])
+    sides = {
+        ("a", "lcl"): (71.0, 1.0, 3),
+        ("a", "ce"): (70.0, 1.0, 3),
+        ("b", "lcl"): (61.0, 2.0, 3),
+        ("b", "ce"): (60.0, 2.0, 3),
+    }
+    space = {**vars(nb), "accuracies": {"S1": sides}}
+    (cell,) = [cell for cell in PAGE.cells if cell.id == "short"]
+    exec(cell.source[cell.source.index("def mean_gain") : cell.source.index("def outcome")], space)
+    one = space["mean_gain"](some[:1], "S1")
+    over_seeds = nb.rules.contrast([sides["a", "lcl"], sides["a", "ce"]])
+    half = np.hypot((over_seeds["high"] - over_seeds["low"]) / 2, 4)
+    assert (one["texts_low"], one["texts_high"]) == pytest.approx((1 - half, 1 + half))
+    both = space["mean_gain"](some, "S1")
+    parts = [sides[place, loss] for place in "ab" for loss in ("lcl", "ce")]
+    over_seeds = nb.rules.contrast(parts, [0.5, -0.5, 0.5, -0.5])
+    half = np.hypot((over_seeds["high"] - over_seeds["low"]) / 2, np.hypot(4, 1) / 2)
+    assert both["texts_high"] == pytest.approx(1 + half)
