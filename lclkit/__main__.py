@@ -236,7 +236,7 @@ def replicate(
 
 @app.command()
 def pack(file: Path, places: list[Path], summaries: bool = False) -> None:
-    """Write finished runs, in PLACES of any kind, to one .zip; summaries: without predictions."""
+    """Write finished runs, in folders or packed files, to one; summaries: without predictions."""
     from lclkit import results
 
     runs = results.find(places)

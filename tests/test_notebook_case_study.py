@@ -382,11 +382,23 @@ def test_pairs_without_texts_are_left_out(nb):
     assert pairs == "2 of 6"
 
 
+def test_equal_differences_are_no_finding(nb):
+    """One text more in each of three seeds: the last bits of percentages are no spread."""
+    table = pd.DataFrame({"group": "x", "seed": np.repeat(range(3), 3)})
+    table["loss"] = ["ce", "scl", "lcl"] * 3
+    for measure in nb.MEASURES:
+        table[measure] = 100 * np.array([11, 11, 12, 8, 8, 9, 13, 13, 14]) / 367
+    changes = nb.differences(table)
+    assert (changes["mean"] > 0.2).all() and (changes.verdict == "cannot be told").all()
+    assert changes[["p", "low", "high"]].isna().all(axis=None)
+
+
 def test_swapped_counts_confused_pairs_alone_there_and_back(nb):
     run = SimpleNamespace(
+        summary={"classes": "abcd"},
         rows=lambda: pd.DataFrame(
             {"label": [0, 1, 1, 2, 3, 0, 2], "predicted": [1, 0, 1, 3, 3, 2, 2]}
-        )
+        ),
     )
     i, j = np.triu_indices(4, 1)
     confused = np.array([(a, b) in ((0, 1), (2, 3)) for a, b in zip(i, j, strict=True)])
