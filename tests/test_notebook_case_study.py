@@ -478,36 +478,54 @@ def test_where_one_side_scatters_six_times_as_much(nb):
     assert row["t"] == pytest.approx(row["student_t"])
 
 
+def families():
+    """Of the built-in and the paper's data: measure and losses -> side -> rows, after Holm."""
+    found = {}
+    for line in printed("apart-verdicts").splitlines():
+        if line.endswith("data:"):
+            family = found[line[:-1]] = {}
+        elif ", LCL - " in line:
+            name, rest = line.split(": ", 1)
+            counts = re.findall(r"(below|above) zero in (\d+) \((\d+) after Holm\)", rest)
+            family[name] = {side: (int(n), int(sure)) for side, n, sure in counts}
+            told, rows = map(int, re.search(r"told in (\d+) of (\d+) rows", rest).groups())
+            family[name]["rows"] = rows
+            assert told + sum(int(n) for _, n, _ in counts) == rows
+        elif line.startswith("all six"):
+            family["six"] = int(re.search(r": (\d+) of", line)[1])
+    return found
+
+
 def test_section_7_counts_what_its_figure_holds():
-    """Each line's counts add up to its rows, and at least as many rows as lclkit comes with."""
-    lines = [x for x in printed("apart-verdicts").splitlines() if ", LCL - " in x]
-    assert len(lines) == 6
-    for line in lines:
-        below, above, rest = (
-            int(part.split(" in ")[1].split()[0]) for part in line.split(", ")[1:]
-        )
-        assert below + above + rest == int(line.split(" of ")[1].split()[0]) >= 8
+    """A line for each measure and loss of a family, and as many rows as the kit has runs."""
+    found = families()
+    assert set(found) == {"built-in data", "the paper's data"}
+    for family in found.values():
+        assert len(family) == 9 and family["six"] == 0
+    assert found["built-in data"]["gap, LCL - CE"]["rows"] == 5
+    assert found["the paper's data"]["gap, LCL - CE"]["rows"] >= 13
 
 
 def test_what_section_7_says_as_committed():
     """Counts of rows below and above zero, and after Holm, of the lines and of the text."""
-    found = {}
-    for line in printed("apart-verdicts").splitlines():
-        if ", LCL - " in line:
-            name, rest = line.split(": ", 1)
-            counts = re.findall(r"(below|above) zero in (\d+) \((\d+) after Holm\)", rest)
-            found[name] = {side: (int(n), int(sure)) for side, n, sure in counts}
-    text = source("apart-end")
-    rows = re.search(r"below zero: 0 of (\d+) rows", printed("apart-verdicts"))[1]
-    assert f"none of the {rows} does" in text
-    near, apart = found["confused, LCL - SCL"]["above"], found["confused, LCL - SCL"]["below"]
-    assert apart == (0, 0)
-    assert f"in {near[0]} rows ({near[1]} after Holm), and further apart in none" in text
-    near, apart = found["confused, LCL - CE"]["above"], found["confused, LCL - CE"]["below"]
-    assert (
-        f"further apart in {apart[0]} ({apart[1]} after Holm) and nearer in {near[0]} ({near[1]})"
-        in text
-    )
+    found, text = families()["the paper's data"], source("apart-end")
+    rows = found["gap, LCL - SCL"]["rows"]
+    assert f"none of the {rows} rows of the paper's data does" in text
+
+    def said(name, side):
+        return "{} ({} after Holm)".format(*found[name][side])
+
+    smaller = f"smaller under LCL in {said('gap, LCL - SCL', 'below')} and larger in none"
+    in_sds = f"in SDs smaller in {said('gap in SDs, LCL - SCL', 'below')};"
+    assert smaller in text and in_sds in text
+    nearer = f"nearer to each other in {said('confused, LCL - SCL', 'above')} and further"
+    assert nearer in text and found["confused, LCL - SCL"]["below"] == (0, 0)
+    nearer = f"nearer in {said('confused, LCL - CE', 'above')} and further apart in "
+    assert nearer + said("confused, LCL - CE", "below") in text
+    swapped = [found["swapped, LCL - SCL"], found["swapped, LCL - CE"]]
+    fewer, more = (sum(x[side][0] for x in swapped) for side in ("below", "above"))
+    assert re.search(rf"Of {2 * rows} differences .* {fewer} \w+ below zero and {more} above", text)
+    assert all(x[side][1] == 0 for x in swapped for side in ("below", "above"))
 
 
 def test_what_is_said_of_the_kits_runs():
