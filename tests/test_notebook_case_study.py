@@ -516,8 +516,8 @@ def test_what_section_7_says_as_committed():
         return "{} ({} after Holm)".format(*found[name][side])
 
     smaller = f"smaller under LCL in {said('gap, LCL - SCL', 'below')} and larger in none"
-    in_sds = f"in SDs smaller in {said('gap in SDs, LCL - SCL', 'below')};"
-    assert smaller in text and in_sds in text
+    in_sds = f"in SDs smaller in {said('gap in SDs, LCL - SCL', 'below')} and larger in "
+    assert smaller in text and in_sds + said("gap in SDs, LCL - SCL", "above") in text
     nearer = f"nearer to each other in {said('confused, LCL - SCL', 'above')} and further"
     assert nearer in text and found["confused, LCL - SCL"]["below"] == (0, 0)
     nearer = f"nearer in {said('confused, LCL - CE', 'above')} and further apart in "
