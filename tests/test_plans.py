@@ -365,7 +365,7 @@ def test_long_names_in_any_letters(plan, tmp_path, word):
         ("ablation-demo", 30),
         ("minilm-all", 210),
         ("minilm-full", 63),
-        ("minilm-ablations", 36),
+        ("minilm-ablations", 42),
         ("mpnet", 117),
         ("beyond", 39),
     ],
