@@ -246,6 +246,31 @@ def test_left_out():
     assert frame.settings[3] == "released" and "default files" in frame.settings[0]
 
 
+def test_an_ablation_is_no_setting_beside_all_three_losses_of_its_encoder():
+    whole = [run for loss in ("ce", "scl", "lcl") for run in several("emoint", loss, [80, 81])]
+    ablation = several("emoint", "lcl", [82, 83], form="printed")
+    frame = nb.run_table([*whole, *ablation])
+    assert frame.setting.tolist() == ["S1"] * 6 + [""] * 2
+    assert frame.left_out[6:].str.contains("an ablation").all()
+    others = several("emoint", "lcl", [82, 83], **MINILM)
+    assert set(nb.run_table([*whole, *others]).setting) == {"S1", "S2"}  # of another encoder
+    assert set(nb.run_table(ablation).setting) == {"S1"}  # all that somebody has
+
+
+def test_seeds_of_two_kinds_of_device_are_one_setting_and_the_page_says_how_far_apart_they_are():
+    results = several("emoint", "ce", [80, 81, 82, 83.5])
+    assert nb.between_devices(nb.run_table(results)) == []
+    for run in results[2:]:
+        run.summary.update(device_type="cuda", device="a GPU")
+    frame = nb.run_table(results)
+    assert set(frame.setting) == {"S1"}
+    test = stats.ttest_ind([82, 83.5], [80, 81], equal_var=False)
+    low, high = test.confidence_interval()
+    (said,) = nb.between_devices(frame)
+    assert "over the 1 pairs of place and loss" in said
+    assert f"on the GPU is +2.25 ({low:.2f} to {high:.2f}) points above" in said
+
+
 def test_settings_in_words_name_no_folder():
     frame = nb.run_table(
         [made("emoint", "ce", 80, encoder="/home/me/my-electra", lr=1e-3, recipe="paper")]
@@ -673,7 +698,7 @@ def test_report_writes_one_page(tmp_path, capsys):
     ours = "72.4 | 0.1 | 3 | 72.3 to 72.6 | 0.0 | inside |"
     assert f"| 1 | isear | lcl | accuracy | test | 72.4 | 0.2 | {ours}" in page
     assert "| hard_subsets | S2 | minilm, top 2 layers | cannot tell |" in page
-    assert "Left out: 1 runs on other data, on a part of the texts, or with other" in page
+    assert "Left out: 1 runs on other data, on a part of the texts, with other" in page
     again = "lclkit replicate table1 --only dataset=isear --only loss=lcl --only seed=0,1,2"
     assert f"| S1 | isear | lcl | 3 | 4 | {again} |" in page
     assert "| S2 | empatheticdialogues/4-hard-a | ce, scl, lcl | 6 | 9 | no plan has it |" in page
@@ -689,22 +714,32 @@ def test_report_writes_one_page(tmp_path, capsys):
     assert str(tmp_path / "page" / "RESULTS.md") in capsys.readouterr().out
 
 
+ENCODERS_OF_KIT = ("minilm, top 2 layers", "minilm", "sentence-transformers/all-mpnet-base-v2")
+
+
 def test_readme_says_what_the_page_says():
-    """The mean gains over cross-entropy, of two encoders and of the paper at the same places."""
+    """The mean gains over cross-entropy, of our encoders and of the paper at the same places."""
     readme, page = (" ".join((ROOT / f).read_text().split()) for f in ("README.md", "RESULTS.md"))
     line, mean = r"\| S\d \| ([^|]+) \| LCL - CE", r"(\S+) \((\S+ to \S+)\)"
     others = r"\| [^|]* \| [^|]*"  # with texts, without one place
     rows = re.findall(rf"{line} \| {mean} {others} \| \+(\S+) ", page)
     rows = {name: rest for name, *rest in rows}
     places = dict(re.findall(rf"{line} \| (\d+) (?:\| \d+ ){{3}}\|", page))
-    gain, interval, printed = rows["minilm, top 2 layers"]
-    assert f"at {places['minilm, top 2 layers']} of the 13 places of Tables 1 to 3" in readme
-    assert f"LCL - CE is {gain} points with MiniLM (95 % interval over seeds {interval})" in readme
-    mpnet = "sentence-transformers/all-mpnet-base-v2"
-    gain, interval, printed_too = rows[mpnet]
-    assert f"on the GPU, at {places[mpnet]} (" in readme
-    assert f"and {gain} with MPNet ({interval}), where" in readme
-    assert f"the paper's numbers give {printed} and {printed_too}." in readme
+    two, all_layers, mpnet = (
+        (gain.removeprefix("+"), interval, printed)
+        for gain, interval, printed in (rows[name] for name in ENCODERS_OF_KIT)
+    )
+    assert f"{two[0]} points with MiniLM's two layers (95 % interval over seeds {two[1]})" in readme
+    assert f"{all_layers[0]} with all of them ({all_layers[1]}) and {mpnet[0]} with MPNet" in readme
+    assert f"with MPNet ({mpnet[1]}), where the paper's numbers give " in readme
+    assert f"numbers give {two[2]}, {all_layers[2]} and {mpnet[2]}." in readme
+    _, in_full, of_mpnet = (places[name] for name in ENCODERS_OF_KIT)
+    assert f"three seeds at {in_full}; and MPNet-base" in readme
+    assert f"in bfloat16, three seeds at {of_mpnet} (" in readme
+    in_tables = {(r.dataset, r.classes) for r in paper.RESULTS if r.table in "123"}
+    complete = "five seeds of each loss at all 13 places of Tables 1 to 3"
+    assert complete in readme and len(in_tables) == 13 == int(places[ENCODERS_OF_KIT[0]]) - 1
+    assert "| S1 | empatheticdialogues/4-hard-d-joyful |" in page  # which no table has
 
 
 def test_the_page_is_committed_without_outputs():
