@@ -392,6 +392,14 @@ def test_numbers_of_the_paper_in_section_9():
     assert round(58.3 - 47.7, 1) == 10.6 and "gap of 10.6 points" in prose
 
 
+def test_the_weights_of_psi_are_those_of_the_recipe_alone():
+    """Five runs a data set of the paper, three of the built-in one: no ablation, no other alpha."""
+    (cell,) = [cell for cell in NOTEBOOK.cells if cell.id == "11-beyond"]
+    (table,) = [output.data["text/plain"] for output in cell.outputs]
+    runs = {line.split()[0]: line.split()[-1] for line in table.split("runs")[-1].splitlines()[2:]}
+    assert runs.pop("supersense") == "3" and set(runs.values()) == {"5"} and len(runs) == 14
+
+
 def test_what_section_7_says_of_the_kept_runs():
     """Both claims open; no table far from equal in any seed; the network above all of them."""
     packed = [RESULTS / "beyond-demo.zip", RESULTS / "supersense.zip"]

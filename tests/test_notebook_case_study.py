@@ -529,6 +529,9 @@ def test_what_section_7_says_as_committed():
         rf"Of {2 * rows} differences .* {fewer} \w+ below zero and {more} above. One", text
     )
     assert sum(x[side][1] for x in swapped for side in ("below", "above")) == 1
+    kept = printed("apart-verdicts")
+    assert re.search(r"goemotions, minilm, top 2 layers +swapped +scl -2\.39", kept)
+    assert "on GoEmotions LCL takes 2.4 points fewer of the test texts" in text
 
 
 def test_what_is_said_of_the_kits_runs():

@@ -267,8 +267,12 @@ def test_seeds_of_two_kinds_of_device_are_one_setting_and_the_page_says_how_far_
     test = stats.ttest_ind([82, 83.5], [80, 81], equal_var=False)
     low, high = test.confidence_interval()
     (said,) = nb.between_devices(frame)
-    assert "over the 1 pairs of place and loss" in said
-    assert f"on the GPU is +2.25 ({low:.2f} to {high:.2f}) points above" in said
+    assert said.endswith(f"independent: CE +2.25 ({low:.2f} to {high:.2f}).")
+    more = several("emoint", "lcl", [90, 91, 92, 93.5])
+    for run in more[2:]:
+        run.summary.update(device_type="cuda")
+    (said,) = nb.between_devices(nb.run_table([*results, *more]))
+    assert "; LCL +2.25 (" in said and "; LCL - CE +0.00 (" in said
 
 
 def test_settings_in_words_name_no_folder():
@@ -832,6 +836,14 @@ def printed_by(cell_id):
     """All that a cell of the lesson has printed, as committed."""
     (cell,) = [cell for cell in LESSON.cells if cell.id == cell_id]
     return "".join(output.get("text", "") for output in cell.outputs)
+
+
+def test_what_the_lesson_says_of_the_kits_runs():
+    """How many gains of one point would have been seen; and the verdicts of its encoders."""
+    (seen,) = re.findall(r"over seeds in (\d+ of \d+)", printed_by("could-show-runs"))
+    text = " ".join(cell.source for cell in LESSON.cells)
+    assert f"over seeds in {seen} comparisons" in text
+    assert "minilm, top 2 layers: cannot tell (1 yes, 0 no, 7 open, 0 no run)" in printed_by("main")
 
 
 def test_what_the_lesson_says_of_margins():
