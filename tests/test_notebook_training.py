@@ -351,3 +351,20 @@ def test_every_difference_of_the_recipes_is_in_the_list():
 def test_comments_in_training_name_the_row_they_mean(words, number):
     source = (ROOT / "lclkit" / "training.py").read_text(encoding="utf-8")
     assert re.search(rf"{words} \({number}\)", source)
+
+
+def test_what_section_14_says_of_psi():
+    """Right less often than a guess where w* < 1/C, and nowhere else; the prediction came out."""
+    (cell,) = [cell for cell in NOTEBOOK.cells if cell.id == "cap-table"]
+    lines = cell.outputs[-1].data["text/plain"].splitlines()[1:]
+    rows = [re.split(r"\s{2,}", line.strip()) for line in lines]
+    assert len(rows) == 35 and {len(row) for row in rows} == {10}
+    for _, _, kind, texts, chance, star, median, right, *_ in rows:
+        below = float(right) < 100 * float(chance)
+        assert below == (float(star) < float(chance)), (kind, texts)
+        if kind == "mean" and not below:
+            assert float(median) <= float(star) + 0.005, texts
+    text = " ".join(cell.source for cell in NOTEBOOK.cells if cell.id == "cap-so")
+    for kind, texts in (("another α", "sst2"), ("another α", "4-easy")):
+        (right,) = [float(row[7]) for row in rows if row[2:4] == [kind, texts]]
+        assert f"{right:.1f} %" in text
