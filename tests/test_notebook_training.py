@@ -355,16 +355,13 @@ def test_comments_in_training_name_the_row_they_mean(words, number):
 
 def test_what_section_14_says_of_psi():
     """Right less often than a guess where w* < 1/C, and nowhere else; the prediction came out."""
-    (cell,) = [cell for cell in NOTEBOOK.cells if cell.id == "cap-table"]
-    lines = cell.outputs[-1].data["text/plain"].splitlines()[1:]
-    rows = [re.split(r"\s{2,}", line.strip()) for line in lines]
-    assert len(rows) == 35 and {len(row) for row in rows} == {10}
-    for _, _, kind, texts, chance, star, median, right, *_ in rows:
-        below = float(right) < 100 * float(chance)
-        assert below == (float(star) < float(chance)), (kind, texts)
-        if kind == "mean" and not below:
-            assert float(median) <= float(star) + 0.005, texts
-    text = " ".join(cell.source for cell in NOTEBOOK.cells if cell.id == "cap-so")
-    for kind, texts in (("another α", "sst2"), ("another α", "4-easy")):
-        (right,) = [float(row[7]) for row in rows if row[2:4] == [kind, texts]]
+    rows = pd.read_csv(ROOT / "figures" / "04_caps.csv")
+    below_a_guess = rows["Ψ right"] < 100 * rows["1/C"]
+    assert len(rows) == 35 and (below_a_guess == (rows["w*"] < rows["1/C"])).all()
+    usual = rows[(rows.kind == "mean") & ~below_a_guess]
+    assert (usual["median w"] <= usual["w*"] + 0.005).all()
+    assert (below_a_guess & (rows.kind != "another α")).sum() == 5
+    (text,) = [cell.source for cell in NOTEBOOK.cells if cell.id == "cap-so"]
+    for texts in ("sst2", "4-easy"):
+        (right,) = rows["Ψ right"][(rows.kind == "another α") & (rows.texts == texts)]
         assert f"{right:.1f} %" in text
